@@ -1,0 +1,160 @@
+/* catalog.h - labels, their fields and tags, and the series: what every stream is called and which number it has.
+ *
+ * A series is one stream of rows: a label (the measurement) and sorted tags, e.g. cpu{hostname=h1,region=eu}. To the
+ * query language it is a twin: a node with that label, the tags as static properties and the fields as series
+ * properties. It belongs to one shard, given by the hash of its canonical key and the shard count of the data directory.
+ *
+ * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the list of its
+ * series (the inverted index). Nothing is ever removed while the process runs, so pointers stay valid until close.
+ *
+ * Threads: creation takes the catalog's lock (rare); lookups of labels and fields by pointer are lock-free reads of
+ * append-only tables; selections take the lock for reading. The fields of struct imv_series below the line belong to
+ * the owner shard's thread.
+ *
+ * Persistence: definitions travel in the journal of each shard that uses them (journal.h) until imv_catalog_persist has
+ * put them into the `meta` family; both carry ids, so replaying one twice changes nothing.
+ */
+#pragma once
+
+#include "storage/base/status.h"
+#include "storage/value.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    IMV_SHARDS_MAX = 64,
+    IMV_NAME_BYTES_MAX = 1024, /* label, tag key, tag value, field name */
+    IMV_TAGS_MAX = 64,         /* of one series */
+    IMV_FIELDS_MAX = 4096,     /* of one label; also of one line */
+    IMV_LABELS_MAX = 65536,
+};
+
+struct imv_kv;
+struct imv_catalog;
+struct imv_head_series;
+
+/* A field of a label. Immutable once published. Ids are dense from 0 in order of creation. */
+struct imv_field {
+    struct imv_str name;
+    uint32_t id;
+    imv_type type;
+};
+
+struct imv_label {
+    uint32_t id;
+    struct imv_str name;
+    /* Append-only; imv_label_field reads it from any thread. Private to catalog.c otherwise. */
+    _Atomic(struct imv_field *const *) fields;
+    _Atomic uint32_t fields_count;
+    _Atomic int64_t retention_ns; /* rows older than now minus this are hidden and dropped; 0: kept for ever */
+    struct imv_label_index *index; /* private to catalog.c */
+};
+
+/* The ordered fields of a line: what turns parsed cells into columns. Interned: equal shapes of a label are one pointer.
+ * Immutable. */
+struct imv_shape {
+    struct imv_label *label;
+    uint32_t id;    /* dense over the catalog's life in this process, not persistent */
+    uint32_t count; /* of fields, at least 1; no field twice */
+    const struct imv_field *fields[];
+};
+
+struct imv_series {
+    struct imv_label *label;
+    uint32_t shard;
+    uint32_t index; /* dense per shard, from 0; (shard << 40 | index) is the series id on disk */
+    uint32_t tags_count;
+    const uint32_t *tags; /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
+    /* 0: no row of it is durable yet, it must not be shown; else the owner's sequence number that made it visible.
+     * Written by the owner (release), read by all (acquire). */
+    _Atomic uint64_t visible_at;
+    /* ---- the owner shard's thread only ---- */
+    struct imv_head_series *head; /* its rows in the active head, when head_generation is that head's */
+    uint64_t head_generation;
+    bool journaled; /* its definition is in the owner's journal or in meta */
+};
+
+static inline uint64_t imv_series_id(const struct imv_series *series) {
+    return (uint64_t)series->shard << 40 | series->index;
+}
+
+struct imv_tag {
+    struct imv_str key, value;
+};
+
+/* Opens the catalog and loads what `meta` holds; everything loaded counts as visible. shards is the number fixed for
+ * this data directory. kv must outlive it. IMV_CORRUPT names the record that does not parse. */
+imv_status imv_catalog_open(struct imv_kv *kv, uint32_t shards, struct imv_catalog **catalog, struct imv_error *err);
+void imv_catalog_close(struct imv_catalog *catalog); /* NULL is allowed */
+
+/* Writes all definitions that are not in `meta` yet: labels, fields, retention, and the series that are visible. Durable
+ * on return. Any thread, one at a time. */
+imv_status imv_catalog_persist(struct imv_catalog *catalog, struct imv_error *err);
+
+/* NULL when absent. Any thread. */
+struct imv_label *imv_catalog_find_label(struct imv_catalog *catalog, struct imv_str name);
+struct imv_label *imv_catalog_label_by_id(struct imv_catalog *catalog, uint32_t id);
+struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_t id);
+/* How many ids are given out: labels, and series of one shard. */
+uint32_t imv_catalog_labels_count(struct imv_catalog *catalog);
+uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard);
+
+/* Finds or makes a label. IMV_INVALID: empty or too long a name; IMV_FULL: IMV_LABELS_MAX. */
+imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
+                             struct imv_error *err);
+
+/* Finds or makes a field. IMV_CONFLICT: it exists with another type, and the message names label, field, both types and
+ * nothing else: field "x" of "cpu" is float, not integer. IMV_FULL: IMV_FIELDS_MAX. IMV_CONFLICT also when the label has
+ * a tag of that name (a property is one or the other). */
+imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
+                           const struct imv_field **field, struct imv_error *err);
+/* NULL when absent. Any thread, no lock needed by the caller. */
+const struct imv_field *imv_label_find_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name);
+const struct imv_field *imv_label_field_by_id(const struct imv_label *label, uint32_t id);
+
+/* Finds or makes the shape of these fields (all of the label, no doubles) in this order. */
+imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *const *fields,
+                           uint32_t count, const struct imv_shape **shape, struct imv_error *err);
+
+/* Finds or makes a series. tags come in any order and are sorted by the bytes of the key; IMV_INVALID: a key twice, an
+ * empty key or value, a limit above passed; IMV_CONFLICT: a tag key that is a field of the label. */
+imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
+                              size_t tags_count, struct imv_series **series, struct imv_error *err);
+
+/* Tags of a series, in order of key; views that stay valid. imv_series_tag: false when the series has no such tag. */
+struct imv_tag imv_series_tag_at(const struct imv_series *series, uint32_t i);
+bool imv_series_tag(const struct imv_series *series, struct imv_str key, struct imv_str *value);
+
+/* The tag keys that any series of the label has, by code 0..count-1. */
+uint32_t imv_label_tags_count(struct imv_catalog *catalog, struct imv_label *label);
+struct imv_str imv_label_tag_key(struct imv_catalog *catalog, struct imv_label *label, uint32_t code);
+
+/* A condition on one tag: its value is one of values. An absent tag never matches. */
+struct imv_tag_condition {
+    struct imv_str key;
+    const struct imv_str *values;
+    size_t values_count;
+};
+
+/* All visible series of the label that meet all conditions, in order of series id, without doubles. sequences[shard] is
+ * the snapshot's sequence of that shard: series made visible later are left out; NULL: none is left out for that.
+ * *series is malloc'ed, the caller frees it. IMV_NO_MEMORY. Cost: the shortest value list plus checks of its members. */
+imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *label,
+                              const struct imv_tag_condition *conditions, size_t conditions_count,
+                              const uint64_t *sequences, struct imv_series ***series, size_t *count,
+                              struct imv_error *err);
+
+/* Sets the retention of a label; 0 keeps for ever. Takes effect at once, is durable after the next persist. */
+void imv_label_set_retention(struct imv_catalog *catalog, struct imv_label *label, int64_t retention_ns);
+
+/* Replay of a definition from the journal: makes the thing with the id it had. IMV_CORRUPT when the id is taken by
+ * something else or leaves a gap that the journal cannot explain. */
+imv_status imv_catalog_define_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name,
+                                    struct imv_label **label, struct imv_error *err);
+imv_status imv_catalog_define_field(struct imv_catalog *catalog, struct imv_label *label, uint32_t id,
+                                    struct imv_str name, imv_type type, struct imv_error *err);
+imv_status imv_catalog_define_series(struct imv_catalog *catalog, uint64_t id, struct imv_label *label,
+                                     const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
+                                     struct imv_error *err);

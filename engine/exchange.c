@@ -1,0 +1,61 @@
+#include "engine/exchange.h"
+
+#include "engine/batch.h"
+#include "storage/base/assert.h"
+
+#include <stdlib.h>
+
+imv_status imv_exchange_init(struct imv_exchange *exchange, uint32_t shards, void (*wake)(void *, uint32_t),
+                             void *context, struct imv_error *err) {
+    imv_assert(shards >= 1 && shards <= IMV_SHARDS_MAX);
+    *exchange = (struct imv_exchange){.shards = shards, .wake = wake, .context = context};
+    size_t cells = (size_t)shards * shards;
+    exchange->cells = aligned_alloc(64, cells * sizeof *exchange->cells);
+    exchange->wake_pending = calloc(shards, sizeof *exchange->wake_pending);
+    if (exchange->cells == NULL || exchange->wake_pending == NULL) goto no_memory;
+    memset(exchange->cells, 0, cells * sizeof *exchange->cells);
+    for (size_t i = 0; i < cells; i++) {
+        if (!imv_spsc_init(&exchange->cells[i].queue, IMV_EXCHANGE_QUEUE_BATCHES)) goto no_memory;
+    }
+    return IMV_OK;
+no_memory:
+    imv_exchange_release(exchange);
+    return imv_fail(err, IMV_NO_MEMORY, "exchange: no memory for the queues of %u shards", shards);
+}
+
+void imv_exchange_release(struct imv_exchange *exchange) {
+    size_t cells = exchange->cells == NULL ? 0 : (size_t)exchange->shards * exchange->shards;
+    for (size_t i = 0; i < cells; i++) {
+        struct imv_spsc *queue = &exchange->cells[i].queue;
+        if (queue->slots == NULL) continue;
+        for (struct imv_batch *batch; (batch = imv_spsc_pop(queue)) != NULL;) imv_batch_free(batch);
+        imv_spsc_release(queue);
+    }
+    free(exchange->cells);
+    free(exchange->wake_pending);
+    exchange->cells = NULL;
+    exchange->wake_pending = NULL;
+}
+
+void imv_exchange_wake(struct imv_exchange *exchange, uint32_t shard) {
+    if (atomic_exchange(&exchange->wake_pending[shard], true)) return;
+    if (exchange->wake != NULL) exchange->wake(exchange->context, shard);
+}
+
+void imv_exchange_woken(struct imv_exchange *exchange, uint32_t shard) {
+    atomic_store(&exchange->wake_pending[shard], false);
+}
+
+void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err) {
+    static _Atomic bool claimed_somewhere; /* failures are rare: one process-wide gate keeps the first text whole */
+    bool expected = false;
+    if (!atomic_load(&exchange->failed)) {
+        while (!atomic_compare_exchange_weak(&claimed_somewhere, &expected, true)) expected = false;
+        if (!atomic_load(&exchange->failed)) {
+            exchange->failure = *err;
+            atomic_store_explicit(&exchange->failed, true, memory_order_release);
+        }
+        atomic_store(&claimed_somewhere, false);
+    }
+    for (uint32_t shard = 0; shard < exchange->shards; shard++) imv_exchange_wake(exchange, shard);
+}

@@ -1,0 +1,47 @@
+/* exchange.h - the queues between writers and shards, and what each shard has applied.
+ *
+ * One bounded single-producer queue per (source, destination) pair carries batches; the destination counts the batches
+ * of each source that it has made durable and applied. A source's mark is the vector of batches it has sent; comparing
+ * the two is the acknowledgement. Every wait is by wake-up of the other side's loop, never by spinning.
+ */
+#pragma once
+
+#include "engine/catalog.h"
+#include "storage/base/spsc.h"
+
+struct imv_batch;
+
+enum { IMV_EXCHANGE_QUEUE_BATCHES = 256 }; /* 16 MiB of rows per pair at most; a full queue stops the source's sockets */
+
+struct imv_exchange_cell {
+    struct imv_spsc queue;
+    _Alignas(64) _Atomic uint64_t applied; /* batches of source that destination has applied; by destination, release */
+};
+
+struct imv_exchange {
+    uint32_t shards;
+    struct imv_exchange_cell *cells; /* [destination * shards + source] */
+    _Atomic bool failed;             /* some shard's journal failed: nothing more will be acknowledged there */
+    struct imv_error failure;        /* set before failed (release), read after it (acquire) */
+    _Atomic bool *wake_pending;      /* one a shard: set by imv_exchange_wake, cleared by imv_exchange_woken */
+    void (*wake)(void *context, uint32_t shard);
+    void *context;
+};
+
+/* wake is called from any thread, at most once until the shard calls imv_exchange_woken. */
+imv_status imv_exchange_init(struct imv_exchange *exchange, uint32_t shards, void (*wake)(void *, uint32_t),
+                             void *context, struct imv_error *err);
+/* Frees the batches that are still queued. */
+void imv_exchange_release(struct imv_exchange *exchange);
+
+static inline struct imv_exchange_cell *imv_exchange_cell(struct imv_exchange *exchange, uint32_t destination,
+                                                          uint32_t source) {
+    return &exchange->cells[(size_t)destination * exchange->shards + source];
+}
+
+/* Gets shard to run soon. Any thread. */
+void imv_exchange_wake(struct imv_exchange *exchange, uint32_t shard);
+/* Called by the shard before it looks at its queues and counters, so that a later wake is not lost. */
+void imv_exchange_woken(struct imv_exchange *exchange, uint32_t shard);
+/* Records the first failure and wakes every shard. Any thread. */
+void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err);

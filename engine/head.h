@@ -1,0 +1,66 @@
+/* head.h - the rows of one shard that are durable in the journal and not yet in chunks.
+ *
+ * A head is one generation. The shard appends to its active head; when that is full or old the shard freezes it and
+ * starts another, the background thread writes the frozen one out as chunks, and the engine drops it. A head is
+ * reference-counted and its memory is one arena, so dropping it is one free.
+ *
+ * Per series there is a chain of row blocks that grow 16, 64, 256, 1,024 rows. A block stores rows as they came
+ * (row-major: an append touches one or two cache lines, not one per field), in one layout (sorted field ids):
+ *
+ *     row:  timestamp 8 | sequence 4 (low bits) | reserved 4 | presence mask 8 x ceil(columns / 64) | cells 8 x columns
+ *
+ * A row whose shape fits the block's layout goes in place; one with a new field starts a block with the united layout.
+ * Rows may be out of order and may repeat a timestamp: readers sort, and of equal timestamps the later row wins, field
+ * by field. A block knows whether it is strictly rising, and so is its chain, so that the common case is not sorted.
+ *
+ * Threads: one writer (the shard). Any number of readers, without locks: a row is written first, then published by the
+ * block's count (release); a reader takes count (acquire) and leaves out rows above its snapshot's sequence. Sequences
+ * rise along a chain. A head keeps the series pointers, shapes and strings that its rows refer to alive (strings are
+ * copied into its arena).
+ */
+#pragma once
+
+#include "engine/batch.h"
+#include "storage/base/arena.h"
+
+struct imv_head;
+struct imv_head_series;
+struct imv_rows;
+
+/* generation is unique in the process; sequence_base is the shard's sequence before the first row. */
+imv_status imv_head_new(uint32_t shard, uint64_t generation, uint64_t sequence_base, struct imv_budget *budget,
+                        struct imv_head **head, struct imv_error *err);
+void imv_head_retain(struct imv_head *head);  /* any thread */
+void imv_head_release(struct imv_head *head); /* any thread; frees at the last; NULL is allowed */
+
+/* Appends a row of a series of this shard, made visible with sequence (>= any before it, < sequence_base + 2^32).
+ * Sets series->head and head_generation. IMV_FULL when the budget is spent, with nothing appended; IMV_NO_MEMORY. */
+imv_status imv_head_append(struct imv_head *head, const struct imv_row *row, uint64_t sequence, struct imv_error *err);
+
+uint64_t imv_head_generation(const struct imv_head *head);
+size_t imv_head_bytes(const struct imv_head *head); /* memory it holds; any thread */
+uint64_t imv_head_rows(const struct imv_head *head);
+
+/* The rows of a series, NULL when it has none here. Any thread that holds a reference. */
+const struct imv_head_series *imv_head_find(const struct imv_head *head, const struct imv_series *series);
+
+/* Calls visit for each series with rows, in order of index. */
+imv_status imv_head_each(const struct imv_head *head,
+                         imv_status (*visit)(void *context, struct imv_series *series,
+                                             const struct imv_head_series *rows, struct imv_error *err),
+                         void *context, struct imv_error *err);
+
+/* An upper bound of the rows up to sequence, and their time range; false when there is none. */
+bool imv_head_series_extent(const struct imv_head_series *rows, uint64_t sequence, size_t *rows_max, int64_t *time_min,
+                            int64_t *time_max);
+
+/* Reads the rows with from <= timestamp <= last and sequence at most `sequence`, sorted, one row a timestamp (the later
+ * row wins field by field), as columns. columns NULL: every column that has a value. Replaces the content of out, whose
+ * memory is in its arena; strings are not copied and live as long as the head. IMV_NO_MEMORY. */
+imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, int64_t from, int64_t last,
+                         const uint32_t *columns, size_t columns_count, struct imv_rows *out, struct imv_error *err);
+
+/* The newest value of each asked column at or below sequence: timestamps[i], cells[i] are filled where found[i] becomes
+ * true; a column that is found already is replaced only by a newer or equal timestamp. */
+void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const uint32_t *columns,
+                     size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found);

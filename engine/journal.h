@@ -1,0 +1,37 @@
+/* journal.h - what a journal group's payload says: definitions and rows, encoded by column.
+ *
+ * A payload is a sequence of records: LABEL, FIELD, SERIES (definitions that this shard's journal does not hold yet and
+ * that `meta` may not hold either) before the ROWS that use them. ROWS carries all rows of one shape of one group:
+ * series indices, timestamps and each field as a column of variable-length integers or raw cells, so that lz4 finds the
+ * repetition. Row order within a series is kept. The exact bytes stand at the top of journal.c.
+ *
+ * One encoder per shard, on the shard's thread. Decoding checks every byte: the payload passed its checksum, but a
+ * record is bounded by its own length and every id must resolve.
+ */
+#pragma once
+
+#include "engine/batch.h"
+#include "storage/base/buffer.h"
+
+struct imv_journal_encoder;
+
+/* The encoder remembers which definitions this journal run has seen. */
+imv_status imv_journal_encoder_new(struct imv_catalog *catalog, uint32_t shard, struct imv_journal_encoder **encoder,
+                                   struct imv_error *err);
+void imv_journal_encoder_free(struct imv_journal_encoder *encoder);
+
+/* Encodes the rows of the batches (a list by next) and the definitions that they need into payload (appended). Marks the
+ * definitions as journaled: when the group's write fails, the shard is closed, so they need not be unmarked. IMV_FULL
+ * when payload's maximum is reached, with payload as it was before; IMV_NO_MEMORY. */
+imv_status imv_journal_encode(struct imv_journal_encoder *encoder, const struct imv_batch *batches,
+                              struct imv_buffer *payload, struct imv_error *err);
+
+/* An upper bound of what a batch adds to a payload, definitions included: to cut groups below the journal's maximum. */
+size_t imv_journal_bound(const struct imv_journal_encoder *encoder, const struct imv_batch *batch);
+
+/* Decodes a payload: makes the definitions in the catalog (series are marked journaled), then calls row for each row of
+ * each ROWS record, in an order that keeps the order within each series. The row is valid during the call.
+ * IMV_CORRUPT. */
+imv_status imv_journal_decode(struct imv_catalog *catalog, uint32_t shard, const uint8_t *payload, size_t size,
+                              imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err),
+                              void *context, struct imv_error *err);

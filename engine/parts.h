@@ -1,0 +1,56 @@
+/* parts.h - which chunk files there are: the engine's own table of contents of the `chunks` family.
+ *
+ * A part is what one flush wrote for one slot of time: one table file, all of whose keys start with
+ * (tier, class, slot, generation). Readers see a chunk only through a part that is in their snapshot, so a file that was
+ * ingested but whose flush did not complete is invisible, and is dropped at the next start.
+ *
+ *     key of a chunk (30 bytes, big-endian, so that memcmp sorts):
+ *     tier 1 | class 1 | slot 4 | generation 4 | label 4 | series 8 | start 8 (sign bit flipped)
+ *
+ * tier: 0 fresh, 1 consolidated. class: labels with the same retention share one, so that a slot is dropped as whole
+ * files. slot: days since the earliest 64-bit timestamp (1677-09-21); generation: number of the flush, unique.
+ *
+ * A list of parts is immutable and reference-counted; a change makes a new list. A part that is taken out of the list
+ * is dropped from the store when the last list that holds it is released, so a snapshot never loses rows.
+ */
+#pragma once
+
+#include "storage/base/status.h"
+#include "storage/chunk.h"
+#include "storage/kv.h"
+
+#include <stdatomic.h>
+
+enum {
+    IMV_CHUNK_KEY_BYTES = 30,
+    IMV_PART_KEY_BYTES = 10, /* the prefix that all keys of a part share */
+};
+#define IMV_SLOT_NS (INT64_C(86400) * 1000000000)
+
+struct imv_part {
+    uint8_t tier, class;
+    uint32_t slot, generation;
+    uint32_t label_min, label_max;
+    int64_t time_min, time_max;
+    uint64_t rows, chunks, bytes;
+    _Atomic uint32_t references; /* lists that hold it */
+    _Atomic bool retired;        /* to be dropped from the store with the last reference */
+};
+
+struct imv_parts {
+    _Atomic uint32_t references;
+    size_t count;
+    struct imv_part *items[]; /* by (slot, generation) rising: the newer generation wins */
+};
+
+uint32_t imv_slot_of(int64_t timestamp);
+int64_t imv_slot_start(uint32_t slot);
+
+void imv_chunk_key_put(uint8_t key[IMV_CHUNK_KEY_BYTES], const struct imv_part *part, uint32_t label, uint64_t series,
+                       int64_t start);
+/* False when it is not a chunk key. */
+bool imv_chunk_key_parse(struct imv_str key, struct imv_part *prefix, struct imv_chunk_id *id);
+
+void imv_parts_retain(struct imv_parts *parts);
+/* At the last reference drops retired parts from kv (their files are deleted) and frees. */
+void imv_parts_release(struct imv_parts *parts, struct imv_kv *kv);

@@ -1,0 +1,64 @@
+/* writer.h - how a source of points (a socket, an importer) puts rows into the engine.
+ *
+ * Each shard thread has one writer, shared by all its connections. It resolves series and fields through caches, packs
+ * rows into one open batch per destination shard, and sends the batches at imv_writer_send. Batches from one writer to
+ * one destination are numbered; a mark is the vector of these numbers, and is durable when every destination has
+ * applied up to its entry. That is the whole acknowledgement protocol.
+ *
+ *     imv_writer_find_series | imv_writer_make_series   -> series
+ *     imv_writer_begin(series); imv_writer_field(..)...; imv_writer_end(timestamp) | imv_writer_abort
+ *     imv_writer_send                                     once per loop turn
+ *     imv_writer_mark -> imv_writer_check(mark)           acknowledge when IMV_OK
+ *
+ * The shard's thread only.
+ */
+#pragma once
+
+#include "engine/batch.h"
+
+struct imv_engine;
+struct imv_writer;
+
+/* Made by the engine for each shard: imv_engine_writer(engine, shard). */
+imv_status imv_writer_new(struct imv_engine *engine, uint32_t shard, struct imv_writer **writer, struct imv_error *err);
+void imv_writer_free(struct imv_writer *writer);
+
+/* Looks up the series that the same raw bytes ("cpu,hostname=h1", escapes and order as sent) meant before; NULL when
+ * unknown. The key is XXH3-128 of the bytes under a seed random per process: 2^-64 odds at a billion keys, and a client
+ * cannot aim for a collision. The cache is bounded; when full it forgets. */
+struct imv_series *imv_writer_find_series(struct imv_writer *writer, struct imv_str raw);
+
+/* Resolves label and tags, making what is new, and remembers raw. Errors as imv_catalog_series. */
+imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw, struct imv_str label,
+                                  const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
+                                  struct imv_error *err);
+
+/* Starts a row of at most fields_max fields and bytes_max bytes of string values. IMV_FULL: no memory for a batch now. */
+imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series, uint32_t fields_max, size_t bytes_max,
+                            struct imv_error *err);
+/* Adds a value of a type other than STRING. A field given twice in a row keeps the last value, as InfluxDB does.
+ * IMV_CONFLICT: see imv_label_field. */
+imv_status imv_writer_field(struct imv_writer *writer, struct imv_str name, imv_type type, uint64_t cell,
+                            struct imv_error *err);
+/* Adds a string value; text is copied. */
+imv_status imv_writer_field_string(struct imv_writer *writer, struct imv_str name, struct imv_str text,
+                                   struct imv_error *err);
+/* Completes the row. IMV_INVALID: it has no field. */
+imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct imv_error *err);
+/* Drops the row that was begun; allowed after any failure of the above. */
+void imv_writer_abort(struct imv_writer *writer);
+
+/* Sends all open batches to their shards and wakes these. Batches that a full queue refuses stay here, in order, and go
+ * with a later send. */
+void imv_writer_send(struct imv_writer *writer);
+
+/* False while the way to some shard is blocked (queue full, batch memory spent): the caller stops reading its sockets
+ * until it is true again; the engine wakes this shard when that may be so. */
+bool imv_writer_has_room(const struct imv_writer *writer);
+
+/* The position after all rows ended so far, also of those not sent yet. marks has one entry per shard. */
+void imv_writer_mark(const struct imv_writer *writer, uint64_t *marks);
+
+/* IMV_OK: all rows before the mark are durable and visible. IMV_BUSY: not yet. IMV_CLOSED: a shard's journal failed and
+ * they may never be; err says why. */
+imv_status imv_writer_check(const struct imv_writer *writer, const uint64_t *marks, struct imv_error *err);

@@ -1,0 +1,70 @@
+/* query.h - TwinQL: a statement's text in, rows out. The one entrance to this folder.
+ *
+ *     imv_query_run = parse -> bind -> plan -> optimize -> execute, on the calling thread, against one snapshot.
+ *
+ * A query has a deadline, a memory budget and can be cancelled from another thread; each ends it within 100 ms with an
+ * error that says so. Results are pushed into a sink in batches; a sink that blocks (a slow client) pauses the query, a
+ * sink that fails ends it.
+ */
+#pragma once
+
+#include "storage/base/buffer.h"
+#include "storage/base/clock.h"
+#include "storage/base/status.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct imv_engine;
+struct imv_value; /* query/value.h */
+struct imv_batch_view;
+
+enum {
+    IMV_QUERY_TEXT_BYTES_MAX = 64 * 1024,
+    IMV_QUERY_NESTING_MAX = 64,
+};
+
+/* An error as a client sees it. code and detail are the openCypher TCK's names (SyntaxError / UndefinedVariable). */
+struct imv_query_error {
+    const char *code;   /* SyntaxError, TypeError, ArgumentError, ParameterMissing, EntityNotFound, ... static */
+    const char *detail; /* UndefinedVariable, InvalidNumberLiteral, ... static */
+    char message[512];  /* one sentence, no position */
+    int line, column;   /* 1-based, column in code points; 0 when the error has no place in the text */
+    char snippet[256];  /* the source line and a caret line below it, or "" */
+    char suggestion[128]; /* "did you mean 'hostname'?" or "" */
+};
+
+/* A named parameter; the value lives as long as the query. */
+struct imv_query_parameter {
+    struct imv_str name;
+    const struct imv_value *value;
+};
+
+struct imv_query_request {
+    struct imv_str text;
+    const struct imv_query_parameter *parameters;
+    size_t parameters_count;
+    int64_t deadline_ns;       /* monotonic; INT64_MAX: none */
+    size_t memory_bytes_max;   /* of everything the query holds at once */
+    const _Atomic bool *cancelled; /* may be NULL; polled */
+    const struct imv_clock *clock; /* NULL: the engine's; now() is fixed per statement */
+};
+
+struct imv_query_statistics {
+    uint64_t rows;          /* sent to the sink */
+    uint64_t samples;       /* rows read from series */
+    int64_t elapsed_ns;
+};
+
+/* Where rows go. Functions return false to end the query (client gone). Called on the query's thread. */
+struct imv_query_sink {
+    bool (*begin)(struct imv_query_sink *sink, const struct imv_str *columns, size_t count);
+    /* rows x columns values, row-major, valid during the call. */
+    bool (*rows)(struct imv_query_sink *sink, const struct imv_value *values, size_t rows, size_t columns);
+    bool (*end)(struct imv_query_sink *sink, const struct imv_query_statistics *statistics);
+};
+
+/* Runs one statement. On failure error is filled and the status is IMV_INVALID (the statement is wrong), IMV_TIMEOUT,
+ * IMV_CANCELLED, IMV_FULL (memory), IMV_CORRUPT, IMV_IO. begin may have been called before. Any thread but a shard's. */
+imv_status imv_query_run(struct imv_engine *engine, const struct imv_query_request *request,
+                         struct imv_query_sink *sink, struct imv_query_error *error);

@@ -1,0 +1,108 @@
+/* chunk.h - the stored form of a run of rows of one series: all its columns, sharing one timestamp column.
+ *
+ * Rows are in strictly rising time order. They are cut into vectors of IMV_VECTOR_ROWS; each column of each vector is
+ * encoded on its own with the codec that makes it smallest (codec/codec.h), with statistics beside it that answer a
+ * fully covered window without decoding. Lossless for every bit pattern.
+ *
+ *     +--------+-----------+------------+------------------+----------+----- - -
+ *     | header | directory | statistics | timestamp column | column 0 | column 1
+ *     +--------+-----------+------------+------------------+----------+----- - -
+ *     The exact layout stands at the top of chunk.c.
+ *
+ * Header, directory and statistics are under one XXH3, each column's data under its own, all of them seeded with the
+ * chunk's identity (label, series, start): a bit flip is found, and so is a right chunk in the wrong place. A scan reads
+ * and verifies only what it asks for. Nothing read is trusted before its checksum and every bound are checked.
+ *
+ * No state, any thread; a struct imv_chunk is a view of bytes that must outlive it.
+ */
+#pragma once
+
+#include "storage/base/buffer.h"
+#include "storage/base/status.h"
+#include "storage/value.h"
+
+enum {
+    IMV_VECTOR_ROWS = 1024,
+    IMV_CHUNK_VECTORS_MAX = 8,
+    IMV_CHUNK_ROWS_MAX = IMV_VECTOR_ROWS * IMV_CHUNK_VECTORS_MAX,
+    IMV_CHUNK_COLUMNS_MAX = 4096,
+    IMV_VECTOR_WORDS = IMV_VECTOR_ROWS / 64, /* of a validity bitmap */
+};
+
+struct imv_arena;
+
+/* What a chunk is of; part of its key, and covered by its checksums. */
+struct imv_chunk_id {
+    uint32_t label;
+    uint64_t series;
+    int64_t start; /* timestamp of the first row */
+};
+
+struct imv_chunk_column {
+    uint32_t column; /* column id in the label */
+    struct imv_vector values;
+};
+
+/* Appends the encoded chunk to out. timestamps are strictly rising, rows is 1..IMV_CHUNK_ROWS_MAX, columns are in rising
+ * order of id and each has at least one value. IMV_FULL when out's maximum is reached, IMV_NO_MEMORY. */
+imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timestamps, size_t rows,
+                            const struct imv_chunk_column *columns, size_t columns_count, struct imv_buffer *out,
+                            struct imv_error *err);
+
+struct imv_chunk {
+    const uint8_t *bytes;
+    size_t size;
+    struct imv_chunk_id id;
+    uint32_t rows;
+    uint32_t vectors;
+    uint32_t columns; /* timestamps not counted */
+    int64_t time_min, time_max;
+    const uint8_t *directory; /* private to chunk.c from here on */
+    const uint8_t *statistics;
+};
+
+/* Statistics of one column in one vector. Of strings only the count is kept; of FLOAT, min and max leave NaN out and
+ * sum is defined as the sequential sum in row order of the values that are not NaN. */
+struct imv_chunk_statistics {
+    uint32_t count;      /* rows with a value */
+    uint32_t nan_count;  /* of FLOAT */
+    uint64_t min, max;   /* cells; undefined when count == nan_count */
+    uint64_t first, last; /* cells of the first and the last row with a value */
+    double sum_float;
+    imv_int128 sum_integer; /* INTEGER, UINTEGER, BOOLEAN: exact */
+};
+
+/* Checks header, directory and statistics and fills chunk. IMV_CORRUPT names what does not verify. */
+imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_chunk *chunk,
+                          struct imv_error *err);
+
+/* Rows in a vector: IMV_VECTOR_ROWS but for the last. */
+static inline uint32_t imv_chunk_vector_rows(const struct imv_chunk *chunk, uint32_t vector) {
+    uint32_t before = vector * IMV_VECTOR_ROWS;
+    return chunk->rows - before < IMV_VECTOR_ROWS ? chunk->rows - before : IMV_VECTOR_ROWS;
+}
+
+/* The first and last timestamp of a vector, without decoding. */
+void imv_chunk_vector_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last);
+
+/* Index of a column id in this chunk, or -1. */
+int imv_chunk_find_column(const struct imv_chunk *chunk, uint32_t column);
+/* Id and type of the column at index. */
+uint32_t imv_chunk_column_id(const struct imv_chunk *chunk, uint32_t index);
+imv_type imv_chunk_column_type(const struct imv_chunk *chunk, uint32_t index);
+
+void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                          struct imv_chunk_statistics *statistics);
+
+/* The first or last value of a STRING column needs decoding; of other types `statistics` has it. */
+
+/* Decodes the timestamps of a vector into out[IMV_VECTOR_ROWS]. IMV_CORRUPT. */
+imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *out, struct imv_error *err);
+
+/* Decodes a column of a vector: cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS] (filled also when all rows have values;
+ * *all_valid tells). Strings are put into arena. IMV_CORRUPT, IMV_NO_MEMORY. */
+imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint64_t *cells,
+                                   uint64_t *valid, bool *all_valid, struct imv_arena *arena, struct imv_error *err);
+
+/* Verifies every checksum and decodes everything, for `imvdb check` and tests. */
+imv_status imv_chunk_check(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_error *err);
