@@ -26,7 +26,7 @@
 enum {
     IMV_SHARDS_MAX = 64,
     IMV_NAME_BYTES_MAX = 1024, /* label, tag key, tag value, field name */
-    IMV_TAGS_MAX = 64,         /* of one series */
+    IMV_TAGS_MAX = 256,        /* of one series */
     IMV_FIELDS_MAX = 4096,     /* of one label; also of one line */
     IMV_LABELS_MAX = 65536,
 };

@@ -7,7 +7,7 @@
  * tests/unit/ingest/test_line_corpus.c. The parser is pure: it allocates nothing, keeps no state between lines, and its
  * output points into the input or into the caller's scratch.
  *
- * Limits: a line is at most IMV_LINE_BYTES_MAX bytes, 64 tags, 1,024 fields, names 1,024 bytes, string values 64 KiB; one
+ * Limits: a line is at most IMV_LINE_BYTES_MAX bytes, 256 tags, 1,024 fields, names 1,024 bytes, string values 64 KiB; one
  * more is an error of that line that says so.
  */
 #pragma once
@@ -18,12 +18,18 @@
 enum {
     IMV_LINE_BYTES_MAX = 64 * 1024, /* without the line feed */
     IMV_LINE_FIELDS_MAX = 1024,
-    IMV_LINE_TAGS_MAX = 64,
+    IMV_LINE_TAGS_MAX = 256,
 };
 
 /* Units of the timestamps in the text. */
-enum imv_precision { IMV_PRECISION_NS, IMV_PRECISION_US, IMV_PRECISION_MS, IMV_PRECISION_S, IMV_PRECISION_M,
-                     IMV_PRECISION_H };
+enum imv_precision {
+    IMV_PRECISION_NS,
+    IMV_PRECISION_US,
+    IMV_PRECISION_MS,
+    IMV_PRECISION_S,
+    IMV_PRECISION_M,
+    IMV_PRECISION_H
+};
 
 /* A line cut into its parts, not yet unescaped. */
 struct imv_line {
