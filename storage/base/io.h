@@ -26,7 +26,8 @@ enum imv_open_flags {
     IMV_OPEN_WRITE = 1 << 1,
     IMV_OPEN_CREATE = 1 << 2,    /* make it when absent */
     IMV_OPEN_EXCLUSIVE = 1 << 3, /* with CREATE: IMV_EXISTS when present */
-    IMV_OPEN_DIRECT = 1 << 4,    /* O_DIRECT: buffers, sizes and offsets are multiples of IMV_IO_BLOCK_BYTES */
+    IMV_OPEN_DIRECT = 1 << 4,    /* O_DIRECT: buffers, sizes and offsets are multiples of IMV_IO_BLOCK_BYTES. Where the
+                                    file system has none (older tmpfs), the page cache is used; durable stays durable */
 };
 
 /* Alignment that O_DIRECT asks for, and the unit in which a torn write is assumed to tear at best. */
@@ -117,9 +118,10 @@ imv_status imv_io_sync_directory(struct imv_io *io, const char *path, struct imv
 imv_status imv_io_list(struct imv_io *io, const char *path,
                        imv_status (*visit)(void *context, const char *name, struct imv_error *err), void *context,
                        struct imv_error *err);
-/* Starts an asynchronous write. Never fails: a failure is told through done. */
+/* Starts an asynchronous write. Never fails and never calls done itself: a failure is told through done, later. */
 void imv_io_submit(struct imv_io *io, struct imv_io_write *write);
-/* Calls done for completed writes and returns how many; with wait, blocks for at least one when any is under way. */
+/* Calls done for completed writes and returns how many; with wait, blocks for at least one when any is under way. The
+ * plain back end does all submitted writes here, one after the other. */
 int imv_io_poll(struct imv_io *io, bool wait);
 /* Frees the back end; all files closed, no write under way. NULL is allowed. */
 void imv_io_free(struct imv_io *io);

@@ -15,25 +15,39 @@
 struct imv_ring {
     struct io_uring uring;
     bool opened;
-    unsigned features;     /* IORING_FEAT_* of this kernel */
-    unsigned in_flight;    /* operations whose final completion has not come */
+    unsigned features;            /* IORING_FEAT_* of this kernel */
+    unsigned in_flight;           /* operations whose final completion has not come */
+    struct imv_ring_op *deferred; /* completions that wait for the next imv_ring_run, oldest first */
+    struct imv_ring_op **deferred_end;
 };
 
-/* Embedded by whoever submits; must stay in place until its final completion (without IORING_CQE_F_MORE). */
+/* Embedded by whoever submits; must stay in place until its final completion (without IORING_CQE_F_MORE). `complete` may
+ * submit again and may free the op on the final completion. */
 struct imv_ring_op {
     void (*complete)(struct imv_ring_op *op, int result, unsigned flags);
+    struct imv_ring_op *next; /* the ring's, while deferred */
+    int result;               /* the ring's, while deferred */
 };
 
 /* Opens a ring with room for entries submissions (a power of two). The opening thread is its only user from then on
- * (SINGLE_ISSUER). IMV_UNSUPPORTED where io_uring is absent or forbidden: the caller falls back to epoll and says so. */
+ * (SINGLE_ISSUER). IMV_UNSUPPORTED where io_uring is absent, forbidden or older than Linux 5.11: the caller falls back to
+ * epoll and says so. IMV_IO when the system lacks memory or descriptors for it. */
 imv_status imv_ring_open(struct imv_ring *ring, unsigned entries, struct imv_error *err);
+/* Operations under way are cancelled by the kernel and never complete; a ring that was never opened is allowed. */
 void imv_ring_close(struct imv_ring *ring);
 
-/* Returns a cleared submission entry whose completion goes to op; prep functions may be called on it afterwards (they
- * keep user_data only if set last, so use imv_ring_sqe, prep, then imv_ring_bind). Submits what is queued when full. */
+/* Returns a cleared submission entry; fill it by a prep function, then call imv_ring_bind (prep functions clear
+ * user_data, so bind comes last). Submits what is queued when full; NULL only when the kernel then takes none of it (out
+ * of memory, or completions waiting to be dispatched): the caller gives up or calls imv_ring_defer with -EAGAIN. */
 struct io_uring_sqe *imv_ring_sqe(struct imv_ring *ring);
+/* The completion of sqe goes to op. NULL: nobody is told, the completion is not counted. */
 void imv_ring_bind(struct imv_ring *ring, struct io_uring_sqe *sqe, struct imv_ring_op *op);
 
+/* Completes op with result in the next imv_ring_run, without the kernel: so that a caller that finds out at submission
+ * that an operation fails can say so the same way as for all others. */
+void imv_ring_defer(struct imv_ring *ring, struct imv_ring_op *op, int result);
+
 /* Submits what is queued, waits until at least one completion is there or timeout_ns passes (0: does not wait, -1: no
- * limit), and dispatches all that are there. Returns how many; negative errno on a failure of the ring itself. */
+ * limit), and dispatches all that are there. Returns how many, 0 also when a signal ended the wait; negative errno on a
+ * failure of the ring itself. May be called from within `complete`. */
 int imv_ring_run(struct imv_ring *ring, int64_t timeout_ns);
