@@ -26,11 +26,11 @@ enum {
 
 /* An error as a client sees it. code and detail are the openCypher TCK's names (SyntaxError / UndefinedVariable). */
 struct imv_query_error {
-    const char *code;   /* SyntaxError, TypeError, ArgumentError, ParameterMissing, EntityNotFound, ... static */
-    const char *detail; /* UndefinedVariable, InvalidNumberLiteral, ... static */
-    char message[512];  /* one sentence, no position */
-    int line, column;   /* 1-based, column in code points; 0 when the error has no place in the text */
-    char snippet[256];  /* the source line and a caret line below it, or "" */
+    const char *code;     /* SyntaxError, TypeError, ArgumentError, ParameterMissing, EntityNotFound, ... static */
+    const char *detail;   /* UndefinedVariable, InvalidNumberLiteral, ... static */
+    char message[512];    /* one sentence, no position */
+    int line, column;     /* 1-based, column in code points; 0 when the error has no place in the text */
+    char snippet[256];    /* the source line and a caret line below it, or "" */
     char suggestion[128]; /* "did you mean 'hostname'?" or "" */
 };
 
@@ -44,15 +44,15 @@ struct imv_query_request {
     struct imv_str text;
     const struct imv_query_parameter *parameters;
     size_t parameters_count;
-    int64_t deadline_ns;       /* monotonic; INT64_MAX: none */
-    size_t memory_bytes_max;   /* of everything the query holds at once */
+    int64_t deadline_ns;           /* monotonic; INT64_MAX: none */
+    size_t memory_bytes_max;       /* of everything the query holds at once */
     const _Atomic bool *cancelled; /* may be NULL; polled */
     const struct imv_clock *clock; /* NULL: the engine's; now() is fixed per statement */
 };
 
 struct imv_query_statistics {
-    uint64_t rows;          /* sent to the sink */
-    uint64_t samples;       /* rows read from series */
+    uint64_t rows;    /* sent to the sink */
+    uint64_t samples; /* rows read from series */
     int64_t elapsed_ns;
 };
 
