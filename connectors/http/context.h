@@ -1,0 +1,21 @@
+/* context.h - what the HTTP handlers of one loop share; the context of its struct imv_http. */
+#pragma once
+
+#include "storage/base/clock.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct imv_engine;
+struct imv_query_pool;
+struct imv_writer;
+
+struct imv_http_context {
+    struct imv_engine *engine;
+    struct imv_writer *writer; /* of this loop's shard */
+    struct imv_query_pool *pool;
+    const struct imv_clock *clock;
+    uint32_t shards;
+    int64_t query_timeout_ns;      /* the longest a query may run */
+    size_t query_memory_bytes_max; /* of one query */
+};
