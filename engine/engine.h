@@ -13,6 +13,8 @@
 #include "storage/base/clock.h"
 #include "storage/base/io.h"
 
+struct imv_budget;
+struct imv_exchange;
 struct imv_shard;
 
 struct imv_engine_options {
@@ -46,6 +48,9 @@ uint32_t imv_engine_shards_count(const struct imv_engine *engine);
 struct imv_catalog *imv_engine_catalog(struct imv_engine *engine);
 struct imv_kv *imv_engine_kv(struct imv_engine *engine);
 const struct imv_clock *imv_engine_clock(const struct imv_engine *engine);
+/* For writers: the queues to the shards, and the memory of batches. */
+struct imv_exchange *imv_engine_exchange(struct imv_engine *engine);
+struct imv_budget *imv_engine_batch_budget(struct imv_engine *engine);
 
 /* Asks every shard to freeze its head and waits until everything acknowledged before the call is in chunks, or
  * timeout_ns passed (IMV_TIMEOUT). The shards must be running. Not from a shard's thread. */

@@ -12,8 +12,10 @@ imv_status imv_exchange_init(struct imv_exchange *exchange, uint32_t shards, voi
     size_t cells = (size_t)shards * shards;
     exchange->cells = aligned_alloc(64, cells * sizeof *exchange->cells);
     exchange->wake_pending = calloc(shards, sizeof *exchange->wake_pending);
-    if (exchange->cells == NULL || exchange->wake_pending == NULL) goto no_memory;
-    memset(exchange->cells, 0, cells * sizeof *exchange->cells);
+    exchange->room_wanted = calloc(shards, sizeof *exchange->room_wanted);
+    pthread_mutex_init(&exchange->fail_lock, NULL);
+    if (exchange->cells != NULL) memset(exchange->cells, 0, cells * sizeof *exchange->cells);
+    if (exchange->cells == NULL || exchange->wake_pending == NULL || exchange->room_wanted == NULL) goto no_memory;
     for (size_t i = 0; i < cells; i++) {
         if (!imv_spsc_init(&exchange->cells[i].queue, IMV_EXCHANGE_QUEUE_BATCHES)) goto no_memory;
     }
@@ -33,8 +35,10 @@ void imv_exchange_release(struct imv_exchange *exchange) {
     }
     free(exchange->cells);
     free(exchange->wake_pending);
+    free(exchange->room_wanted);
+    pthread_mutex_destroy(&exchange->fail_lock);
     exchange->cells = NULL;
-    exchange->wake_pending = NULL;
+    exchange->wake_pending = exchange->room_wanted = NULL;
 }
 
 void imv_exchange_wake(struct imv_exchange *exchange, uint32_t shard) {
@@ -46,16 +50,25 @@ void imv_exchange_woken(struct imv_exchange *exchange, uint32_t shard) {
     atomic_store(&exchange->wake_pending[shard], false);
 }
 
-void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err) {
-    static _Atomic bool claimed_somewhere; /* failures are rare: one process-wide gate keeps the first text whole */
-    bool expected = false;
-    if (!atomic_load(&exchange->failed)) {
-        while (!atomic_compare_exchange_weak(&claimed_somewhere, &expected, true)) expected = false;
-        if (!atomic_load(&exchange->failed)) {
-            exchange->failure = *err;
-            atomic_store_explicit(&exchange->failed, true, memory_order_release);
-        }
-        atomic_store(&claimed_somewhere, false);
+void imv_exchange_want_room(struct imv_exchange *exchange, uint32_t shard) {
+    atomic_store(&exchange->room_wanted[shard], true);
+    atomic_thread_fence(memory_order_seq_cst); /* the wish before the last look at queue and budget */
+}
+
+void imv_exchange_made_room(struct imv_exchange *exchange) {
+    atomic_thread_fence(memory_order_seq_cst); /* the room before the look at the wishes */
+    for (uint32_t shard = 0; shard < exchange->shards; shard++) {
+        if (!atomic_load_explicit(&exchange->room_wanted[shard], memory_order_relaxed)) continue;
+        if (atomic_exchange(&exchange->room_wanted[shard], false)) imv_exchange_wake(exchange, shard);
     }
+}
+
+void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err) {
+    pthread_mutex_lock(&exchange->fail_lock);
+    if (!atomic_load_explicit(&exchange->failed, memory_order_relaxed)) {
+        exchange->failure = *err;
+        atomic_store_explicit(&exchange->failed, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&exchange->fail_lock);
     for (uint32_t shard = 0; shard < exchange->shards; shard++) imv_exchange_wake(exchange, shard);
 }

@@ -3,15 +3,23 @@
  * One bounded single-producer queue per (source, destination) pair carries batches; the destination counts the batches
  * of each source that it has made durable and applied. A source's mark is the vector of batches it has sent; comparing
  * the two is the acknowledgement. Every wait is by wake-up of the other side's loop, never by spinning.
+ *
+ * A source that finds a queue full or the batch memory spent says that it wants room (imv_exchange_want_room), tries once
+ * more and then waits; whoever takes batches out or frees them says so (imv_exchange_made_room), which wakes it. Either
+ * the second try sees the room or the other side sees the wish, so that no wake-up is lost.
  */
 #pragma once
 
 #include "engine/catalog.h"
 #include "storage/base/spsc.h"
 
+#include <pthread.h>
+
 struct imv_batch;
 
-enum { IMV_EXCHANGE_QUEUE_BATCHES = 256 }; /* 16 MiB of rows per pair at most; a full queue stops the source's sockets */
+enum {
+    IMV_EXCHANGE_QUEUE_BATCHES = 256
+}; /* 16 MiB of rows per pair at most; a full queue stops the source's sockets */
 
 struct imv_exchange_cell {
     struct imv_spsc queue;
@@ -21,6 +29,8 @@ struct imv_exchange_cell {
 struct imv_exchange {
     uint32_t shards;
     struct imv_exchange_cell *cells; /* [destination * shards + source] */
+    _Atomic bool *room_wanted;       /* one a shard: its writer waits for room in a queue or for batch memory */
+    pthread_mutex_t fail_lock;       /* one failure at a time writes its text */
     _Atomic bool failed;             /* some shard's journal failed: nothing more will be acknowledged there */
     struct imv_error failure;        /* set before failed (release), read after it (acquire) */
     _Atomic bool *wake_pending;      /* one a shard: set by imv_exchange_wake, cleared by imv_exchange_woken */
@@ -43,5 +53,9 @@ static inline struct imv_exchange_cell *imv_exchange_cell(struct imv_exchange *e
 void imv_exchange_wake(struct imv_exchange *exchange, uint32_t shard);
 /* Called by the shard before it looks at its queues and counters, so that a later wake is not lost. */
 void imv_exchange_woken(struct imv_exchange *exchange, uint32_t shard);
+/* Called by a shard's writer before its last try at a full queue or a spent budget; it then waits for a wake-up. */
+void imv_exchange_want_room(struct imv_exchange *exchange, uint32_t shard);
+/* Wakes every shard that wants room. Any thread, after taking batches out of a queue or freeing them. */
+void imv_exchange_made_room(struct imv_exchange *exchange);
 /* Records the first failure and wakes every shard. Any thread. */
 void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err);
