@@ -3,7 +3,7 @@
  *     imv_query_run = parse -> bind -> plan -> optimize -> execute, on the calling thread, against one snapshot.
  *
  * A query has a deadline, a memory budget and can be cancelled from another thread; each ends it within 100 ms with an
- * error that says so. Results are pushed into a sink in batches; a sink that blocks (a slow client) pauses the query, a
+ * error that says so. Results are pushed into a sink in batches of typed columns; a sink that blocks (a slow client) pauses the query, a
  * sink that fails ends it.
  */
 #pragma once
@@ -16,8 +16,8 @@
 #include <stdbool.h>
 
 struct imv_engine;
-struct imv_value; /* query/value.h */
-struct imv_batch_view;
+struct imv_value;  /* query/value.h */
+struct imv_column; /* query/column.h */
 
 enum {
     IMV_QUERY_TEXT_BYTES_MAX = 64 * 1024,
@@ -56,11 +56,13 @@ struct imv_query_statistics {
     int64_t elapsed_ns;
 };
 
-/* Where rows go. Functions return false to end the query (client gone). Called on the query's thread. */
+/* Where rows go. Functions return false to end the query (client gone, answer too large). Called on the query's thread:
+ * begin once, rows any number of times, end once; when the query fails no call follows the failure. sink/sink.h has sinks
+ * that write JSON, NDJSON and CSV. */
 struct imv_query_sink {
     bool (*begin)(struct imv_query_sink *sink, const struct imv_str *columns, size_t count);
-    /* rows x columns values, row-major, valid during the call. */
-    bool (*rows)(struct imv_query_sink *sink, const struct imv_value *values, size_t rows, size_t columns);
+    /* rows x count values, column by column, valid during the call; imv_column_value reads one. */
+    bool (*rows)(struct imv_query_sink *sink, const struct imv_column *columns, size_t count, size_t rows);
     bool (*end)(struct imv_query_sink *sink, const struct imv_query_statistics *statistics);
 };
 
