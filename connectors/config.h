@@ -1,0 +1,66 @@
+/* config.h - the settings of a server: defaults, then the configuration file, then the command line.
+ *
+ *     [server]                          [limits]                        [storage]
+ *     data = /var/lib/imvdb             connections = 20000             head_memory = 2GiB
+ *     http = 127.0.0.1:8086             connection_memory = 256MiB      batch_memory = 256MiB
+ *     ilp = 127.0.0.1:9009              query_memory = 1GiB             wal = 2GiB
+ *     bolt = off                        query_timeout = 5m              flush_age = 1h
+ *     shards = 2                        query_threads = 2
+ *     io = auto                         idle_timeout = 5m               [retention]
+ *     log = info                        stall_timeout = 30s             cpu = 30d
+ *
+ * An unknown section, key or unit is an error: a server never starts with a setting that it did not understand. Sizes
+ * take KiB, MiB, GiB; durations ms, s, m, h, d. The file is INI (libinih).
+ */
+#pragma once
+
+#include "storage/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { IMV_ADDRESS_BYTES = 64, IMV_RETENTIONS_MAX = 256 };
+
+struct imv_address {
+    char host[IMV_ADDRESS_BYTES]; /* numeric IPv4 or IPv6 without brackets */
+    uint16_t port;                /* 0: any free one */
+    bool off;
+};
+
+struct imv_retention {
+    char label[256];
+    int64_t retention_ns;
+};
+
+struct imv_config {
+    char data[4096];
+    struct imv_address http, ilp, bolt;
+    uint32_t shards; /* 0: one per core; an existing data directory keeps its own */
+    bool epoll;      /* io = epoll */
+    int log_level;   /* enum imv_log_level */
+    uint32_t connections_max;
+    size_t connection_memory, query_memory, head_memory, batch_memory;
+    uint64_t wal_bytes;
+    int64_t query_timeout_ns, idle_timeout_ns, stall_timeout_ns, flush_age_ns;
+    uint32_t query_threads;
+    struct imv_retention retentions[IMV_RETENTIONS_MAX];
+    uint32_t retentions_count;
+};
+
+void imv_config_init(struct imv_config *config);
+
+/* Reads a file over what is set. IMV_NOT_FOUND; IMV_INVALID names file, line, key and value. */
+imv_status imv_config_read(struct imv_config *config, const char *path, struct imv_error *err);
+
+/* Sets one value by its name "section.key". IMV_INVALID names key and value and says what is expected. */
+imv_status imv_config_set(struct imv_config *config, const char *section, const char *key, const char *value,
+                          struct imv_error *err);
+
+/* Without authentication only loopback addresses may be bound. IMV_INVALID names the address. */
+imv_status imv_config_check(const struct imv_config *config, struct imv_error *err);
+
+/* "250ms", "30s", "5m", "8h", "7d" to ns; false when it is none. */
+bool imv_parse_duration(const char *text, int64_t *duration_ns);
+/* "65536", "64KiB", "256MiB", "2GiB"; false when it is none. */
+bool imv_parse_size(const char *text, uint64_t *bytes);
