@@ -8,7 +8,8 @@
  *     tier 1 | class 1 | slot 4 | generation 4 | label 4 | series 8 | start 8 (sign bit flipped)
  *
  * tier: 0 fresh, 1 consolidated. class: labels with the same retention share one, so that a slot is dropped as whole
- * files. slot: days since the earliest 64-bit timestamp (1677-09-21); generation: number of the flush, unique.
+ * files. slot: UTC days since the day of the earliest 64-bit timestamp (1677-09-21); generation: number of the flush,
+ * unique and never used again.
  *
  * A list of parts is immutable and reference-counted; a change makes a new list. A part that is taken out of the list
  * is dropped from the store when the last list that holds it is released, so a snapshot never loses rows.
@@ -43,14 +44,25 @@ struct imv_parts {
     struct imv_part *items[]; /* by (slot, generation) rising: the newer generation wins */
 };
 
+/* Any timestamp has a slot; the starts of the first slot and of the one after the last are cut to 64 bits. */
 uint32_t imv_slot_of(int64_t timestamp);
 int64_t imv_slot_start(uint32_t slot);
+
+/* The bytes that all keys of the part start with, and the first key after all of them. */
+void imv_part_prefix_put(uint8_t prefix[IMV_PART_KEY_BYTES], const struct imv_part *part);
+void imv_part_prefix_end(uint8_t end[IMV_PART_KEY_BYTES], const uint8_t prefix[IMV_PART_KEY_BYTES]);
+/* Fills tier, class, slot and generation of part from the first IMV_PART_KEY_BYTES of a key. */
+void imv_part_prefix_parse(const uint8_t prefix[IMV_PART_KEY_BYTES], struct imv_part *part);
 
 void imv_chunk_key_put(uint8_t key[IMV_CHUNK_KEY_BYTES], const struct imv_part *part, uint32_t label, uint64_t series,
                        int64_t start);
 /* False when it is not a chunk key. */
 bool imv_chunk_key_parse(struct imv_str key, struct imv_part *prefix, struct imv_chunk_id *id);
 
+/* Makes the list of what old (NULL: nothing) holds and is not marked as retired, and of added; one reference is the
+ * caller's. Takes over the added parts (malloc'ed, without references) when it succeeds. IMV_NO_MEMORY. */
+imv_status imv_parts_new(const struct imv_parts *old, struct imv_part *const *added, size_t added_count,
+                         struct imv_parts **parts, struct imv_error *err);
 void imv_parts_retain(struct imv_parts *parts);
-/* At the last reference drops retired parts from kv (their files are deleted) and frees. */
+/* At the last reference drops retired parts from kv (their files are deleted) and frees. Any thread. NULL is allowed. */
 void imv_parts_release(struct imv_parts *parts, struct imv_kv *kv);

@@ -1,0 +1,302 @@
+#include "engine/meta.h"
+
+#include "storage/base/hash.h"
+
+#include <stdlib.h>
+
+enum {
+    PART_KEY_BYTES = 1 + IMV_PART_KEY_BYTES,
+    PART_VALUE_BYTES = 1 + 4 + 4 + 8 * 5,
+    WATERMARK_KEY_BYTES = 1 + 4,
+    WATERMARK_VALUE_BYTES = 1 + 8,
+    GENERATION_VALUE_BYTES = 1 + 4,
+    CLASS_KEY_BYTES = 2,
+    CLASS_VALUE_BYTES_MIN = 1 + 8,
+    HASH_BYTES = 8,
+};
+
+/* ---- loading ---- */
+
+static uint64_t value_hash(struct imv_str key, const void *value, size_t size) {
+    return imv_hash64(value, size, imv_hash64(key.data, key.size, 0));
+}
+
+static imv_status load_part(const uint8_t *key, const uint8_t *value, struct imv_part *part) {
+    imv_part_prefix_parse(key + 1, part);
+    part->label_min = imv_get_u32(value + 1);
+    part->label_max = imv_get_u32(value + 5);
+    part->time_min = (int64_t)imv_get_u64(value + 9);
+    part->time_max = (int64_t)imv_get_u64(value + 17);
+    part->rows = imv_get_u64(value + 25);
+    part->chunks = imv_get_u64(value + 33);
+    part->bytes = imv_get_u64(value + 41);
+    bool sound = part->tier <= 1 && part->label_min <= part->label_max && part->time_min <= part->time_max &&
+                 imv_slot_of(part->time_min) == part->slot && imv_slot_of(part->time_max) == part->slot;
+    return sound ? IMV_OK : IMV_CORRUPT;
+}
+
+static imv_status load_class(const uint8_t *value, size_t size, struct imv_class *class) {
+    size_t count = (size - CLASS_VALUE_BYTES_MIN) / sizeof(uint32_t);
+    class->used = true;
+    class->retention_ns = (int64_t)imv_get_u64(value + 1);
+    class->labels = malloc(count * sizeof(uint32_t) + 1);
+    if (class->labels == NULL) return IMV_NO_MEMORY;
+    class->labels_count = class->labels_capacity = (uint32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        class->labels[i] = imv_get_u32(value + CLASS_VALUE_BYTES_MIN + i * sizeof(uint32_t));
+        if (i > 0 && class->labels[i] <= class->labels[i - 1]) return IMV_CORRUPT;
+    }
+    return IMV_OK;
+}
+
+/* Parts are collected here until all are known. */
+struct loading {
+    struct imv_meta *meta;
+    struct imv_part **parts;
+    size_t count, capacity;
+};
+
+static imv_status load_one_part(struct loading *loading, const uint8_t *key, const uint8_t *value) {
+    if (loading->count == loading->capacity) {
+        size_t capacity = loading->capacity == 0 ? 64 : loading->capacity * 2;
+        struct imv_part **parts = realloc(loading->parts, capacity * sizeof *parts);
+        if (parts == NULL) return IMV_NO_MEMORY;
+        loading->parts = parts;
+        loading->capacity = capacity;
+    }
+    struct imv_part *part = calloc(1, sizeof *part);
+    if (part == NULL) return IMV_NO_MEMORY;
+    loading->parts[loading->count++] = part;
+    return load_part(key, value, part);
+}
+
+/* One record whose checksum and version are right; size leaves the checksum out. */
+static imv_status load_value(struct loading *loading, struct imv_str key, const uint8_t *value, size_t size) {
+    const uint8_t *bytes = (const uint8_t *)key.data;
+    struct imv_meta *meta = loading->meta;
+    if (bytes[0] == 'P' && key.size == PART_KEY_BYTES && size == PART_VALUE_BYTES) {
+        return load_one_part(loading, bytes, value);
+    }
+    if (bytes[0] == 'W' && key.size == WATERMARK_KEY_BYTES && size == WATERMARK_VALUE_BYTES) {
+        uint32_t shard = imv_get_be32(bytes + 1);
+        if (shard >= IMV_SHARDS_MAX) return IMV_CORRUPT;
+        meta->watermarks[shard] = imv_get_u64(value + 1);
+        return IMV_OK;
+    }
+    if (bytes[0] == 'G' && key.size == 1 && size == GENERATION_VALUE_BYTES) {
+        meta->generation = imv_get_u32(value + 1);
+        return IMV_OK;
+    }
+    bool whole = size >= CLASS_VALUE_BYTES_MIN && (size - CLASS_VALUE_BYTES_MIN) % sizeof(uint32_t) == 0;
+    if (bytes[0] == 'C' && key.size == CLASS_KEY_BYTES && whole)
+        return load_class(value, size, &meta->classes[bytes[1]]);
+    return IMV_CORRUPT;
+}
+
+static imv_status load_record(struct loading *loading, struct imv_str key, struct imv_str value,
+                              struct imv_error *err) {
+    const uint8_t *bytes = (const uint8_t *)value.data;
+    size_t size = value.size - HASH_BYTES;
+    imv_status status = IMV_CORRUPT;
+    if (value.size <= HASH_BYTES || value_hash(key, bytes, size) != imv_get_u64(bytes + size)) {
+        return imv_fail(err, IMV_CORRUPT, "meta: bad checksum of record %c of %zu bytes", key.data[0], value.size);
+    }
+    if (bytes[0] != IMV_META_VERSION) {
+        return imv_fail(err, IMV_UNSUPPORTED, "meta: record %c has version %u, want %d", key.data[0], bytes[0],
+                        IMV_META_VERSION);
+    }
+    status = load_value(loading, key, bytes, size);
+    if (status == IMV_NO_MEMORY) return imv_fail(err, status, "meta: no memory to load");
+    if (status != IMV_OK) imv_fail(err, status, "meta: record %c of %zu bytes is damaged", key.data[0], value.size);
+    return status;
+}
+
+static imv_status load_kind(struct loading *loading, struct imv_kv_iterator *iterator, char kind,
+                            struct imv_error *err) {
+    struct imv_str key, value;
+    imv_kv_seek(iterator, (struct imv_str){&kind, 1});
+    while (imv_kv_valid(iterator, &key, &value) && key.data[0] == kind) {
+        IMV_TRY(load_record(loading, key, value, err));
+        imv_kv_next(iterator);
+    }
+    return imv_kv_status(iterator, err);
+}
+
+imv_status imv_meta_load(struct imv_kv *kv, struct imv_meta *meta, struct imv_error *err) {
+    *meta = (struct imv_meta){.classes[0] = {.used = true}};
+    struct loading loading = {.meta = meta};
+    struct imv_kv_iterator *iterator = NULL;
+    imv_status status = imv_kv_iterate(kv, IMV_KV_META, &iterator, err);
+    for (const char *kind = "PWGC"; *kind != '\0' && status == IMV_OK; kind++) {
+        status = load_kind(&loading, iterator, *kind, err);
+    }
+    if (status == IMV_OK) status = imv_parts_new(NULL, loading.parts, loading.count, &meta->parts, err);
+    if (status != IMV_OK) {
+        for (size_t i = 0; i < loading.count; i++) free(loading.parts[i]);
+        imv_meta_release(meta, kv);
+    }
+    free(loading.parts);
+    imv_kv_iterator_free(iterator);
+    return status;
+}
+
+void imv_meta_release(struct imv_meta *meta, struct imv_kv *kv) {
+    for (size_t i = 0; i < IMV_CLASSES_MAX; i++) free(meta->classes[i].labels);
+    imv_parts_release(meta->parts, kv);
+    *meta = (struct imv_meta){0};
+}
+
+/* ---- changing ---- */
+
+void imv_meta_batch_init(struct imv_meta_batch *batch) {
+    *batch = (struct imv_meta_batch){0};
+    imv_arena_init(&batch->arena, 4096, NULL);
+}
+
+void imv_meta_batch_release(struct imv_meta_batch *batch) {
+    free(batch->changes);
+    imv_arena_release(&batch->arena);
+}
+
+static struct imv_kv_change *change_new(struct imv_meta_batch *batch) {
+    if (batch->count == batch->capacity) {
+        size_t capacity = batch->capacity == 0 ? 16 : batch->capacity * 2;
+        struct imv_kv_change *changes = realloc(batch->changes, capacity * sizeof *changes);
+        if (changes == NULL) return NULL;
+        batch->changes = changes;
+        batch->capacity = capacity;
+    }
+    struct imv_kv_change *change = &batch->changes[batch->count++];
+    *change = (struct imv_kv_change){.family = IMV_KV_META};
+    return change;
+}
+
+/* Adds a record; returns where its value of size bytes goes (sealed later by seal), or NULL with `failed` set. */
+static uint8_t *record_new(struct imv_meta_batch *batch, const void *key, size_t key_size, size_t size) {
+    struct imv_kv_change *change = change_new(batch);
+    struct imv_str copy = imv_arena_copy(&batch->arena, (struct imv_str){key, key_size});
+    uint8_t *value = imv_arena_alloc(&batch->arena, size + HASH_BYTES);
+    if (change == NULL || copy.data == NULL || value == NULL) {
+        batch->failed = true;
+        return NULL;
+    }
+    change->key = copy;
+    change->value = (struct imv_str){(char *)value, size + HASH_BYTES};
+    value[0] = IMV_META_VERSION;
+    return value;
+}
+
+/* Puts the checksum behind the newest record. */
+static void seal(struct imv_meta_batch *batch) {
+    const struct imv_kv_change *change = &batch->changes[batch->count - 1];
+    size_t size = change->value.size - HASH_BYTES;
+    uint8_t *value = (uint8_t *)change->value.data;
+    imv_put_u64(value + size, value_hash(change->key, value, size));
+}
+
+static void part_key(uint8_t key[PART_KEY_BYTES], const struct imv_part *part) {
+    key[0] = 'P';
+    imv_part_prefix_put(key + 1, part);
+}
+
+void imv_meta_put_part(struct imv_meta_batch *batch, const struct imv_part *part) {
+    uint8_t key[PART_KEY_BYTES];
+    part_key(key, part);
+    uint8_t *value = record_new(batch, key, sizeof key, PART_VALUE_BYTES);
+    if (value == NULL) return;
+    imv_put_u32(value + 1, part->label_min);
+    imv_put_u32(value + 5, part->label_max);
+    imv_put_u64(value + 9, (uint64_t)part->time_min);
+    imv_put_u64(value + 17, (uint64_t)part->time_max);
+    imv_put_u64(value + 25, part->rows);
+    imv_put_u64(value + 33, part->chunks);
+    imv_put_u64(value + 41, part->bytes);
+    seal(batch);
+}
+
+void imv_meta_delete_part(struct imv_meta_batch *batch, const struct imv_part *part) {
+    uint8_t key[PART_KEY_BYTES];
+    part_key(key, part);
+    struct imv_kv_change *change = change_new(batch);
+    struct imv_str copy = imv_arena_copy(&batch->arena, (struct imv_str){(char *)key, sizeof key});
+    if (change == NULL || copy.data == NULL) {
+        batch->failed = true;
+        return;
+    }
+    change->key = copy;
+}
+
+void imv_meta_put_watermark(struct imv_meta_batch *batch, uint32_t shard, uint64_t position) {
+    uint8_t key[WATERMARK_KEY_BYTES] = {'W'};
+    imv_put_be32(key + 1, shard);
+    uint8_t *value = record_new(batch, key, sizeof key, WATERMARK_VALUE_BYTES);
+    if (value == NULL) return;
+    imv_put_u64(value + 1, position);
+    seal(batch);
+}
+
+void imv_meta_put_generation(struct imv_meta_batch *batch, uint32_t generation) {
+    uint8_t *value = record_new(batch, "G", 1, GENERATION_VALUE_BYTES);
+    if (value == NULL) return;
+    imv_put_u32(value + 1, generation);
+    seal(batch);
+}
+
+void imv_meta_put_class(struct imv_meta_batch *batch, uint8_t class, const struct imv_class *content) {
+    uint8_t key[CLASS_KEY_BYTES] = {'C', class};
+    size_t size = CLASS_VALUE_BYTES_MIN + content->labels_count * sizeof(uint32_t);
+    uint8_t *value = record_new(batch, key, sizeof key, size);
+    if (value == NULL) return;
+    imv_put_u64(value + 1, (uint64_t)content->retention_ns);
+    for (uint32_t i = 0; i < content->labels_count; i++) {
+        imv_put_u32(value + CLASS_VALUE_BYTES_MIN + i * sizeof(uint32_t), content->labels[i]);
+    }
+    seal(batch);
+}
+
+imv_status imv_meta_write(struct imv_meta_batch *batch, struct imv_kv *kv, struct imv_error *err) {
+    if (batch->failed) return imv_fail(err, IMV_NO_MEMORY, "meta: no memory for a batch of changes");
+    return imv_kv_write(kv, batch->changes, batch->count, err);
+}
+
+/* ---- classes ---- */
+
+/* The class with exactly this retention, else a free one, else the one with the next longer retention. */
+static uint8_t class_choose(struct imv_meta *meta, int64_t retention_ns) {
+    int empty = 0, longer = 0;
+    for (int i = IMV_CLASSES_MAX - 1; i > 0; i--) {
+        const struct imv_class *class = &meta->classes[i];
+        if (class->used && class->retention_ns == retention_ns) return (uint8_t)i;
+        if (!class->used) empty = i;
+        bool is_longer = class->used && class->retention_ns > retention_ns;
+        if (is_longer && (longer == 0 || class->retention_ns < meta->classes[longer].retention_ns)) longer = i;
+    }
+    if (empty == 0) return (uint8_t)longer;
+    meta->classes[empty].used = meta->classes[empty].changed = true;
+    meta->classes[empty].retention_ns = retention_ns;
+    return (uint8_t)empty;
+}
+
+static imv_status class_add_label(struct imv_class *class, uint32_t label, struct imv_error *err) {
+    uint32_t at = class->labels_count;
+    while (at > 0 && class->labels[at - 1] >= label) at--;
+    if (at < class->labels_count && class->labels[at] == label) return IMV_OK;
+    if (class->labels_count == class->labels_capacity) {
+        uint32_t capacity = class->labels_capacity * 2 + 8;
+        uint32_t *labels = realloc(class->labels, capacity * sizeof *labels);
+        if (labels == NULL) return imv_fail(err, IMV_NO_MEMORY, "meta: no memory for the labels of a class");
+        class->labels = labels;
+        class->labels_capacity = capacity;
+    }
+    memmove(class->labels + at + 1, class->labels + at, (class->labels_count - at) * sizeof *class->labels);
+    class->labels[at] = label;
+    class->labels_count++;
+    class->changed = true;
+    return IMV_OK;
+}
+
+imv_status imv_meta_class(struct imv_meta *meta, uint32_t label, int64_t retention_ns, uint8_t *class,
+                          struct imv_error *err) {
+    *class = retention_ns <= 0 ? 0 : class_choose(meta, retention_ns);
+    return class_add_label(&meta->classes[*class], label, err);
+}
