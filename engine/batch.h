@@ -12,7 +12,9 @@
 
 struct imv_budget;
 
-enum { IMV_BATCH_BYTES = 64 * 1024 }; /* ~600 rows of ten fields: large enough to amortise a queue slot, small enough
+enum {
+    IMV_BATCH_BYTES = 64 * 1024
+}; /* ~600 rows of ten fields: large enough to amortise a queue slot, small enough
                                          that an idle shard's open batches cost nothing */
 
 struct imv_row {
@@ -32,12 +34,13 @@ struct imv_batch {
     _Alignas(8) char data[];
 };
 
-/* A batch with room for at least bytes (IMV_BATCH_BYTES when less); NULL when the budget or malloc refuses. */
+/* A batch with room for at least bytes (IMV_BATCH_BYTES when less); NULL when the budget or malloc refuses. The budget
+ * is charged until imv_batch_free; NULL: none is. NULL may be freed. */
 struct imv_batch *imv_batch_new(struct imv_budget *budget, uint32_t source, size_t bytes);
 void imv_batch_free(struct imv_batch *batch);
 
 /* Walks rows: start with NULL, end at NULL. */
 const struct imv_row *imv_batch_next_row(const struct imv_batch *batch, const struct imv_row *row);
 
-/* Bytes of a row with its strings. */
+/* Bytes of a row with its strings, a multiple of 8. */
 size_t imv_row_bytes(const struct imv_row *row);

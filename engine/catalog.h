@@ -7,12 +7,23 @@
  * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the list of its
  * series (the inverted index). Nothing is ever removed while the process runs, so pointers stay valid until close.
  *
- * Threads: creation takes the catalog's lock (rare); lookups of labels and fields by pointer are lock-free reads of
- * append-only tables; selections take the lock for reading. The fields of struct imv_series below the line belong to
- * the owner shard's thread.
+ * Threads: creation takes the catalog's lock (rare); lookups of labels, fields, tags and series by pointer, name or id
+ * are lock-free reads of append-only tables; selections hold the lock for reading only while they copy a list of
+ * candidates. The fields of struct imv_series below the line belong to the owner shard's thread.
  *
  * Persistence: definitions travel in the journal of each shard that uses them (journal.h) until imv_catalog_persist has
- * put them into the `meta` family; both carry ids, so replaying one twice changes nothing.
+ * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F and S); both
+ * carry ids, so replaying one twice changes nothing. A flush persists the catalog after it has frozen its head and
+ * before it releases journal: then no chunk and no remaining group refers to a definition that is in neither place.
+ *
+ * Ids and crashes. A label or series that was made but whose first row never became durable is forgotten by a restart:
+ * its id is a gap (lookups give NULL) or, when nothing durable has a higher one, is given out again. That is safe
+ * because a definition is always durable before or with the first thing that refers to its id, and because all journals
+ * are replayed before anything new is made. Fields have no gaps: a journal defines a label's fields from 0 upwards.
+ *
+ * Files, in reading order: catalog_internal.h, catalog.c (labels and the life of a catalog), label.c (fields, shapes,
+ * tags), series_index.c (series, inverted index, selection), catalog_store.c (meta); segments.h and code_table.h are the
+ * two containers under them.
  */
 #pragma once
 
@@ -29,7 +40,12 @@ enum {
     IMV_TAGS_MAX = 256,        /* of one series */
     IMV_FIELDS_MAX = 4096,     /* of one label; also of one line */
     IMV_LABELS_MAX = 65536,
+    IMV_FIELD_NAMES_BYTES_MAX = 512 * 1024,   /* of one label together: its definition must fit a journal group */
+    IMV_SHAPES_BYTES_MAX = 256 * 1024 * 1024, /* all shapes of the catalog: ~2 million different sets of ten fields */
 };
+
+/* visible_at of what was loaded from `meta`: every snapshot shows it. */
+enum { IMV_SEQUENCE_LOADED = 1 };
 
 struct imv_kv;
 struct imv_catalog;
@@ -48,7 +64,7 @@ struct imv_label {
     /* Append-only; imv_label_field reads it from any thread. Private to catalog.c otherwise. */
     _Atomic(struct imv_field *const *) fields;
     _Atomic uint32_t fields_count;
-    _Atomic int64_t retention_ns; /* rows older than now minus this are hidden and dropped; 0: kept for ever */
+    _Atomic int64_t retention_ns;  /* rows older than now minus this are hidden and dropped; 0: kept for ever */
     struct imv_label_index *index; /* private to catalog.c */
 };
 
@@ -56,8 +72,10 @@ struct imv_label {
  * Immutable. */
 struct imv_shape {
     struct imv_label *label;
-    uint32_t id;    /* dense over the catalog's life in this process, not persistent */
-    uint32_t count; /* of fields, at least 1; no field twice */
+    uint32_t id;            /* dense over the catalog's life in this process, not persistent */
+    uint32_t count;         /* of fields, at least 1; no field twice */
+    uint32_t strings_count; /* how many of them are of type STRING */
+    uint32_t fields_end;    /* the highest field id + 1 */
     const struct imv_field *fields[];
 };
 
@@ -67,13 +85,14 @@ struct imv_series {
     uint32_t index; /* dense per shard, from 0; (shard << 40 | index) is the series id on disk */
     uint32_t tags_count;
     const uint32_t *tags; /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
-    /* 0: no row of it is durable yet, it must not be shown; else the owner's sequence number that made it visible.
-     * Written by the owner (release), read by all (acquire). */
+    /* 0: no row of it is durable yet, it must not be shown; IMV_SEQUENCE_LOADED: shown always; else the owner's
+     * sequence number that made it visible. Written by the owner (release), read by all (acquire). */
     _Atomic uint64_t visible_at;
     /* ---- the owner shard's thread only ---- */
     struct imv_head_series *head; /* its rows in the active head, when head_generation is that head's */
     uint64_t head_generation;
-    bool journaled; /* its definition is in the owner's journal or in meta */
+    bool journaled;         /* its definition is in the owner's journal or in meta */
+    uint32_t journal_stamp; /* journal.c: already counted in this pass */
 };
 
 static inline uint64_t imv_series_id(const struct imv_series *series) {
@@ -107,14 +126,15 @@ imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, s
 
 /* Finds or makes a field. IMV_CONFLICT: it exists with another type, and the message names label, field, both types and
  * nothing else: field "x" of "cpu" is float, not integer. IMV_FULL: IMV_FIELDS_MAX. IMV_CONFLICT also when the label has
- * a tag of that name (a property is one or the other). */
+ * a tag of that name (a property is one or the other). IMV_FULL also at IMV_FIELD_NAMES_BYTES_MAX. */
 imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                            const struct imv_field **field, struct imv_error *err);
 /* NULL when absent. Any thread, no lock needed by the caller. */
 const struct imv_field *imv_label_find_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name);
 const struct imv_field *imv_label_field_by_id(const struct imv_label *label, uint32_t id);
 
-/* Finds or makes the shape of these fields (all of the label, no doubles) in this order. */
+/* Finds or makes the shape of these fields (all of the label, no doubles) in this order. IMV_FULL: IMV_SHAPES_BYTES_MAX;
+ * shapes of one field are made beyond it, so that a row can always be cut into rows of one field. */
 imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *const *fields,
                            uint32_t count, const struct imv_shape **shape, struct imv_error *err);
 
@@ -149,8 +169,9 @@ imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *lab
 /* Sets the retention of a label; 0 keeps for ever. Takes effect at once, is durable after the next persist. */
 void imv_label_set_retention(struct imv_catalog *catalog, struct imv_label *label, int64_t retention_ns);
 
-/* Replay of a definition from the journal: makes the thing with the id it had. IMV_CORRUPT when the id is taken by
- * something else or leaves a gap that the journal cannot explain. */
+/* Replay of a definition from the journal: makes the thing with the id it had; doing it again changes nothing.
+ * IMV_CORRUPT when the id is taken by something else, leaves a gap that the journal cannot explain (any between fields,
+ * more than 16 million series), is a series of another shard than its key says, or a name breaks a limit. */
 imv_status imv_catalog_define_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name,
                                     struct imv_label **label, struct imv_error *err);
 imv_status imv_catalog_define_field(struct imv_catalog *catalog, struct imv_label *label, uint32_t id,

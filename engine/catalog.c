@@ -1,0 +1,211 @@
+#include "engine/catalog_internal.h"
+
+#include "storage/base/assert.h"
+#include "storage/base/metrics.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum {
+    ARENA_BLOCK_BYTES = 1 << 20,
+    TEXT_PIECE_BYTES = 64 * 1024, /* names are a dozen bytes: packed, the arena's 16-byte steps would double them */
+};
+
+static imv_status init_locks(struct imv_catalog *catalog, struct imv_error *err) {
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    /* Without this a stream of selections would keep creations, which hold up sockets, waiting for ever. */
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    int error = pthread_rwlock_init(&catalog->lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+    if (error == 0) error = pthread_mutex_init(&catalog->persist_lock, NULL);
+    return error == 0 ? IMV_OK : imv_fail_errno(err, IMV_NO_MEMORY, error, "catalog: cannot make its locks");
+}
+
+static imv_status init(struct imv_catalog *catalog, struct imv_kv *kv, uint32_t shards, struct imv_error *err) {
+    catalog->kv = kv;
+    catalog->shards_count = shards;
+    if (getrandom(&catalog->seed, sizeof catalog->seed, 0) != sizeof catalog->seed) {
+        return imv_fail_errno(err, IMV_IO, errno, "catalog: no random seed");
+    }
+    imv_arena_init(&catalog->arena, ARENA_BLOCK_BYTES, NULL);
+    imv_code_table_init(&catalog->labels_by_name, true);
+    catalog->labels = calloc(IMV_LABELS_MAX, sizeof *catalog->labels);
+    catalog->shards = calloc(shards, sizeof *catalog->shards);
+    catalog->key_scratch = malloc(IMV_KEY_BYTES_MAX);
+    if (catalog->labels == NULL || catalog->shards == NULL || catalog->key_scratch == NULL) {
+        return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for its tables");
+    }
+    return IMV_OK;
+}
+
+imv_status imv_catalog_open(struct imv_kv *kv, uint32_t shards, struct imv_catalog **catalog, struct imv_error *err) {
+    imv_assert(shards >= 1 && shards <= IMV_SHARDS_MAX);
+    struct imv_catalog *made = calloc(1, sizeof *made);
+    if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory");
+    imv_status status = init_locks(made, err);
+    if (status != IMV_OK) {
+        free(made);
+        return status;
+    }
+    status = init(made, kv, shards, err);
+    if (status == IMV_OK) status = imv_catalog_load(made, err);
+    if (status != IMV_OK) {
+        imv_catalog_close(made);
+        return status;
+    }
+    *catalog = made;
+    return IMV_OK;
+}
+
+void imv_catalog_close(struct imv_catalog *catalog) {
+    if (catalog == NULL) return;
+    int64_t series_count = 0;
+    for (uint32_t id = 0; catalog->labels != NULL && id < imv_catalog_labels_count(catalog); id++) {
+        struct imv_label *label = imv_catalog_label_by_id(catalog, id);
+        if (label == NULL) continue;
+        series_count += label->index->series_count;
+        imv_label_index_free(label->index);
+    }
+    imv_metric_add(IMV_METRIC_series, -series_count);
+    for (uint32_t shard = 0; catalog->shards != NULL && shard < catalog->shards_count; shard++) {
+        imv_segments_release(&catalog->shards[shard].slots);
+        free(catalog->shards[shard].unstored);
+    }
+    free(catalog->shards);
+    free(catalog->labels);
+    free(catalog->key_scratch);
+    imv_code_table_release(&catalog->labels_by_name);
+    imv_arena_release(&catalog->arena);
+    pthread_mutex_destroy(&catalog->persist_lock);
+    pthread_rwlock_destroy(&catalog->lock);
+    free(catalog);
+}
+
+struct imv_str imv_catalog_text(struct imv_catalog *catalog, struct imv_str text) {
+    if ((size_t)(catalog->text_end - catalog->text_next) < text.size) {
+        char *piece = imv_arena_alloc(&catalog->arena, TEXT_PIECE_BYTES);
+        if (piece == NULL) return (struct imv_str){0};
+        catalog->text_next = piece;
+        catalog->text_end = piece + TEXT_PIECE_BYTES;
+    }
+    char *copy = catalog->text_next;
+    memcpy(copy, text.data, text.size);
+    catalog->text_next += text.size;
+    return (struct imv_str){copy, text.size};
+}
+
+imv_status imv_catalog_check_name(const char *what, struct imv_str name, struct imv_error *err) {
+    if (name.size == 0) return imv_fail(err, IMV_INVALID, "%s is empty", what);
+    if (name.size > IMV_NAME_BYTES_MAX) {
+        return imv_fail(err, IMV_INVALID, "%s \"%.*s...\" has %zu bytes, the limit is %d", what, imv_shown(name),
+                        name.data, name.size, IMV_NAME_BYTES_MAX);
+    }
+    return IMV_OK;
+}
+
+struct name_probe {
+    const struct imv_catalog *catalog;
+    struct imv_str name;
+};
+
+static bool label_has_name(const void *context, uint32_t id) {
+    const struct name_probe *probe = context;
+    const struct imv_label *label = atomic_load_explicit(&probe->catalog->labels[id], memory_order_acquire);
+    return imv_str_equal(label->name, probe->name);
+}
+
+struct imv_label *imv_catalog_find_label(struct imv_catalog *catalog, struct imv_str name) {
+    struct name_probe probe = {catalog, name};
+    uint32_t hash = imv_catalog_hash(catalog, name.data, name.size);
+    uint32_t id = imv_code_table_find(&catalog->labels_by_name, hash, label_has_name, &probe);
+    return id == IMV_CODE_NONE ? NULL : imv_catalog_label_by_id(catalog, id);
+}
+
+struct imv_label *imv_catalog_label_by_id(struct imv_catalog *catalog, uint32_t id) {
+    return id >= IMV_LABELS_MAX ? NULL : atomic_load_explicit(&catalog->labels[id], memory_order_acquire);
+}
+
+uint32_t imv_catalog_labels_count(struct imv_catalog *catalog) {
+    return atomic_load_explicit(&catalog->labels_count, memory_order_acquire);
+}
+
+uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard) {
+    imv_assert(shard < catalog->shards_count);
+    return atomic_load_explicit(&catalog->shards[shard].count, memory_order_acquire);
+}
+
+struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_t id) {
+    uint64_t shard = id >> 40, index = id & ((UINT64_C(1) << 40) - 1);
+    if (shard >= catalog->shards_count || index >= imv_catalog_series_count(catalog, (uint32_t)shard)) return NULL;
+    _Atomic(struct imv_series *) *slot = imv_segments_at(&catalog->shards[shard].slots, sizeof *slot, (uint32_t)index);
+    return slot == NULL ? NULL : atomic_load_explicit(slot, memory_order_acquire);
+}
+
+/* Makes the label with this id; name and id are free. The lock is held for writing. */
+static imv_status add_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name, struct imv_label **label,
+                            struct imv_error *err) {
+    struct imv_label *made = imv_arena_calloc(&catalog->arena, 1, sizeof *made);
+    struct imv_str text = made == NULL ? (struct imv_str){0} : imv_catalog_text(catalog, name);
+    if (text.data == NULL || !imv_code_table_reserve(&catalog->labels_by_name)) goto no_memory;
+    made->id = id;
+    made->name = text;
+    made->index = imv_label_index_new(catalog, made);
+    if (made->index == NULL) goto no_memory;
+    atomic_store_explicit(&catalog->labels[id], made, memory_order_release);
+    if (id >= imv_catalog_labels_count(catalog)) {
+        atomic_store_explicit(&catalog->labels_count, id + 1, memory_order_release);
+    }
+    imv_code_table_insert(&catalog->labels_by_name, imv_catalog_hash(catalog, name.data, name.size), id);
+    *label = made;
+    return IMV_OK;
+no_memory:
+    return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for label \"%.*s\"", imv_shown(name), name.data);
+}
+
+imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
+                             struct imv_error *err) {
+    *label = imv_catalog_find_label(catalog, name);
+    if (*label != NULL) return IMV_OK;
+    IMV_TRY(imv_catalog_check_name("label", name, err));
+    imv_status status = IMV_OK;
+    pthread_rwlock_wrlock(&catalog->lock);
+    *label = imv_catalog_find_label(catalog, name);
+    if (*label == NULL) {
+        uint32_t id = imv_catalog_labels_count(catalog);
+        status = id < IMV_LABELS_MAX
+                     ? add_label(catalog, id, name, label, err)
+                     : imv_fail(err, IMV_FULL, "label \"%.*s\" would be one more than the limit of %d labels",
+                                imv_shown(name), name.data, IMV_LABELS_MAX);
+    }
+    pthread_rwlock_unlock(&catalog->lock);
+    return status;
+}
+
+static imv_status define_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name, struct imv_label **label,
+                               struct imv_error *err) {
+    struct imv_label *by_name = imv_catalog_find_label(catalog, name);
+    struct imv_label *by_id = imv_catalog_label_by_id(catalog, id);
+    if (by_name == NULL && by_id == NULL) return add_label(catalog, id, name, label, err);
+    if (by_name == by_id) {
+        *label = by_id;
+        return IMV_OK;
+    }
+    return by_id != NULL ? imv_fail(err, IMV_CORRUPT, "catalog: label %u is \"%.*s\", not \"%.*s\"", id,
+                                    imv_shown(by_id->name), by_id->name.data, imv_shown(name), name.data)
+                         : imv_fail(err, IMV_CORRUPT, "catalog: label \"%.*s\" is %u, not %u", imv_shown(name),
+                                    name.data, by_name->id, id);
+}
+
+imv_status imv_catalog_define_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name,
+                                    struct imv_label **label, struct imv_error *err) {
+    if (id >= IMV_LABELS_MAX) return imv_fail(err, IMV_CORRUPT, "catalog: label %u is above the limit", id);
+    if (imv_catalog_check_name("label", name, err) != IMV_OK) {
+        return imv_error_wrap(err, IMV_CORRUPT, "catalog: label %u", id);
+    }
+    pthread_rwlock_wrlock(&catalog->lock);
+    imv_status status = define_label(catalog, id, name, label, err);
+    pthread_rwlock_unlock(&catalog->lock);
+    return status;
+}
