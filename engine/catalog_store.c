@@ -303,7 +303,7 @@ static bool get_text(struct record *record, struct imv_str *text) {
 
 static imv_status load_series(struct imv_catalog *catalog, struct record *record, struct imv_error *err) {
     if (record->key.size != 9) return bad_record(record, "bad key size", err);
-    uint64_t label_id, tags_count;
+    uint64_t label_id = 0, tags_count = 0;
     record->at = imv_get_varint(record->at, record->end, &label_id);
     if (record->at != NULL) record->at = imv_get_varint(record->at, record->end, &tags_count);
     if (record->at == NULL || tags_count > IMV_TAGS_MAX) return bad_record(record, "bad tags count", err);
