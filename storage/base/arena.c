@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALIGNMENT = 16 };
+enum {
+    ALIGNMENT = 16,
+    RESET_BLOCK_BYTES_MAX = 1 << 20, /* a reset grows fresh blocks up to here, where malloc's cost is lost in the use */
+};
 
 struct imv_arena_block {
     struct imv_arena_block *older;
@@ -48,6 +51,7 @@ static void *alloc_large(struct imv_arena *arena, size_t size) {
 
 void *imv_arena_alloc(struct imv_arena *arena, size_t size) {
     if (size > SIZE_MAX / 2) return NULL;
+    if (size == 0) size = 1; /* NULL means refused, also for a piece of nothing in an arena without blocks */
     size = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     if ((size_t)(arena->end - arena->next) < size) {
         if (size > arena->block_bytes / 4) return alloc_large(arena, size);
@@ -87,6 +91,28 @@ struct imv_str imv_arena_format(struct imv_arena *arena, const char *format, ...
     struct imv_str copy = imv_arena_copy(arena, (struct imv_str){text, (size_t)size});
     free(text);
     return copy;
+}
+
+void imv_arena_reset(struct imv_arena *arena) {
+    struct imv_arena_block *kept = arena->blocks;
+    if (kept == NULL) return;
+    for (struct imv_arena_block *block = kept->older; block != NULL; block = block->older) {
+        if (block->bytes > kept->bytes) kept = block;
+    }
+    for (struct imv_arena_block *block = arena->blocks; block != NULL;) {
+        struct imv_arena_block *older = block->older;
+        if (block != kept) free(block);
+        block = older;
+    }
+    if (arena->budget != NULL) imv_budget_give(arena->budget, arena->bytes - kept->bytes);
+    if (arena->bytes > kept->bytes && arena->block_bytes < RESET_BLOCK_BYTES_MAX) {
+        arena->block_bytes = arena->bytes < RESET_BLOCK_BYTES_MAX ? arena->bytes : RESET_BLOCK_BYTES_MAX;
+    }
+    kept->older = NULL;
+    arena->blocks = kept;
+    arena->bytes = kept->bytes;
+    arena->next = (char *)(kept + 1);
+    arena->end = (char *)kept + kept->bytes;
 }
 
 void imv_arena_release(struct imv_arena *arena) {

@@ -37,5 +37,9 @@ struct imv_str imv_arena_copy(struct imv_arena *arena, struct imv_str text);
 /* printf into the arena; {NULL, 0} when out of memory. */
 struct imv_str imv_arena_format(struct imv_arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Takes back all pieces at once and keeps the largest block for the next use. Fresh blocks are made larger (to 1 MiB)
+ * when one was not enough, so that a loop that fills and resets an arena settles on one block and mallocs no more. */
+void imv_arena_reset(struct imv_arena *arena);
+
 /* Frees every block; the arena can be used again. */
 void imv_arena_release(struct imv_arena *arena);
