@@ -30,7 +30,7 @@ const struct imv_command imv_commands[] = {
     {"import", "load files of line protocol or CSV",
      "imvdb import --format ilp [--url URL] [--precision ns|us|ms|s] [--resume] FILE...\n"
      "imvdb import --format csv --label LABEL [--url URL] [--time COLUMN] [--tag COLUMN]... [--tag NAME=VALUE]...\n"
-     "             [--zone ZONE] [--delimiter CHAR] [--resume] FILE...\n"
+     "             [--zone ZONE] [--delimiter CHAR|tab] [--date-order dmy|mdy] [--resume] FILE...\n"
      "\n"
      "CSV: the delimiter (, ; tab |), the time column and its format are found when not given; times without a zone "
      "are\n"
