@@ -78,6 +78,7 @@ struct imv_variable {
     enum imv_variable_kind kind;
     enum imv_static_type type;
     uint32_t slot;               /* of the row; of the locals when kind is IMV_VARIABLE_LOCAL */
+    bool uses_window;            /* it is a window or was computed from one */
     struct imv_samples *samples; /* kind SAMPLES, else NULL */
     struct imv_window *window;   /* kind WINDOW, else NULL */
 };
@@ -350,7 +351,6 @@ struct imv_samples {
     bool whole_used;               /* the slot of variable is read too: a map of ts and all fields */
     struct imv_field_slot *fields; /* no name twice; grows while the rest of the query is bound */
     uint32_t fields_count;
-    uint32_t fields_capacity; /* the binder's */
 };
 
 enum imv_fill { IMV_FILL_NONE, IMV_FILL_NULL, IMV_FILL_PREVIOUS, IMV_FILL_LINEAR, IMV_FILL_VALUE };
@@ -368,7 +368,6 @@ struct imv_window {
     bool whole_used;
     struct imv_field_slot *fields; /* of start, end, duration: those that are read */
     uint32_t fields_count;
-    uint32_t fields_capacity; /* the binder's */
 };
 
 struct imv_let {
@@ -404,7 +403,7 @@ struct imv_sort_key {
 /* WITH and RETURN. Order of work: (group and aggregate | evaluate items), DISTINCT, ORDER BY, SKIP, LIMIT, WHERE. */
 struct imv_projection {
     bool distinct;
-    bool star;                         /* the binder has put all variables in scope before the items */
+    bool star; /* of the text; the binder puts the variables in scope before the items instead */
     struct imv_projection_item *items; /* in order of the columns */
     uint32_t items_count;
     struct imv_sort_key *sort_keys;
@@ -415,7 +414,6 @@ struct imv_projection {
     bool aggregating;
     struct imv_expr **aggregates; /* every aggregate call of items and sort keys; kind IMV_EXPR_CALL */
     uint32_t aggregates_count;
-    uint32_t aggregates_capacity; /* the binder's */
 };
 
 enum imv_clause_kind {
@@ -484,7 +482,11 @@ static inline const struct imv_projection *imv_single_query_result(const struct 
     return &query->clauses[query->clauses_count - 1].projection;
 }
 
-/* ---- walking and printing (ast.c) ---- */
+/* ---- building, walking and printing (ast.c) ---- */
+
+/* Appends to an array in the arena: *items of *count elements, of element bytes each. The capacity is the least power of
+ * two that holds the count. Returns the new zeroed element, or NULL when out of memory. */
+void *imv_ast_append(struct imv_arena *arena, void **items, uint32_t *count, size_t element);
 
 /* Calls visit for each direct child of expr, in order of the text. Stops and returns false when visit does. Does not go
  * into patterns and EXISTS. */

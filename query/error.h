@@ -1,10 +1,10 @@
 /* error.h - how a statement's mistake is told: code, detail, sentence, place, snippet, suggestion.
  *
- *     SyntaxError / UndefinedVariable: variable `hst` is not defined
- *     line 1, column 42
- *     MATCH (h:cpu) WHERE h.region = 'eu' RETURN hst.hostname
- *                                                ^^^
- *     did you mean 'h'?
+ *     SyntaxError / UndefinedVariable: variable `hots` is not defined
+ *     line 1, column 25
+ *     MATCH (host:cpu) RETURN hots.region
+ *                             ^^^^
+ *     did you mean 'host'?
  *
  * code and detail are the openCypher TCK's names where it has one. Lines end with LF; columns count code points, so an
  * editor finds the place. A long line is cut around the place and marked with "...". Any thread; no state.
