@@ -3,8 +3,12 @@
  *     DIR/LOCK     held while open            DIR/wal/      journal segments of all shards
  *     DIR/FORMAT   version, shard count       DIR/rocksdb/  chunks and catalog
  *
- * Life: open (store, catalog, parts; drops what an unfinished flush left) -> each shard thread opens its shard -> serve
- * -> stop the shards -> imv_engine_close. Lock order: engine->lock (snapshots, head lists, parts) before the catalog's.
+ * Life: open (store, catalog, parts; drops what an unfinished flush left) -> each shard's thread opens its shard, once ->
+ * imv_engine_recovered -> serve -> stop the shards -> imv_engine_close. Nothing may be written before all shards are
+ * open: a label or series made meanwhile could get a number that a journal still to be replayed gives to another.
+ *
+ * A clean stop: stop the sources, imv_engine_flush_begin, run shards until imv_engine_flushed, close them, close the
+ * engine. Any other stop is a crash as far as the engine cares: the journals hold what is not in chunks.
  */
 #pragma once
 
@@ -19,17 +23,18 @@ struct imv_shard;
 
 struct imv_engine_options {
     const char *directory;
-    uint32_t shards;              /* for a new directory; an old one keeps its number. 0: one per core */
-    size_t head_bytes_max;        /* over all shards; above half of a shard's share its head is flushed, above all of it
-                                     writers wait. Default 2 GiB */
-    size_t batch_bytes_max;       /* parsed rows not yet durable, over all shards. Default 256 MiB */
-    uint64_t wal_bytes_max;       /* journal cap of one shard, flushed at half. Default 2 GiB */
-    uint64_t wal_segment_bytes;   /* default 64 MiB */
-    int64_t flush_age_ns;         /* a head with rows older than this is flushed. Default 1 h */
-    bool background;              /* run flush and retention on an own thread; without it imv_engine_background_step does */
+    uint32_t shards; /* for a new directory; an old one keeps its number. 0: one per core */
+    /* Over all shards, at least 16 MiB each: above half of a shard's share its head is flushed, above three quarters of
+     * the whole nothing more is taken into the journal, so that writers wait. Default 2 GiB. */
+    size_t head_bytes_max;
+    size_t batch_bytes_max;     /* parsed rows not yet durable, over all; at least 16 MiB a shard. Default 256 MiB */
+    uint64_t wal_bytes_max;     /* journal cap of one shard, flushed at half; at least 4 segments. Default 2 GiB */
+    uint64_t wal_segment_bytes; /* default 64 MiB */
+    int64_t flush_age_ns;       /* a head with rows older than this is flushed. Default 1 h */
+    bool background;            /* an own thread flushes and retires; else imv_engine_background_step. Default true */
     const struct imv_clock *clock; /* NULL: the system's */
-    struct imv_io *io;            /* for LOCK and FORMAT; NULL: plain system calls */
-    struct imv_kv *kv;            /* NULL: RocksDB in DIR/rocksdb; else taken over by the engine (tests) */
+    struct imv_io *io;             /* for LOCK and FORMAT; NULL: plain system calls */
+    struct imv_kv *kv;             /* NULL: RocksDB in DIR/rocksdb; else closed by the engine, also when open fails */
     /* Called from any thread to get shard to call imv_shard_run soon; must be cheap and may be called often. */
     void (*wake)(void *context, uint32_t shard);
     void *context;
@@ -41,8 +46,11 @@ void imv_engine_options_init(struct imv_engine_options *options, const char *dir
 /* IMV_BUSY: another process has the directory. IMV_UNSUPPORTED: FORMAT is of a newer version. IMV_CORRUPT, IMV_IO. */
 imv_status imv_engine_open(const struct imv_engine_options *options, struct imv_engine **engine, struct imv_error *err);
 
-/* All shards, writers and snapshots are closed before. */
+/* All shards, writers and snapshots are closed before. NULL is allowed. */
 void imv_engine_close(struct imv_engine *engine);
+
+/* True once every shard has been opened: serving may begin. Any thread. */
+bool imv_engine_recovered(struct imv_engine *engine);
 
 uint32_t imv_engine_shards_count(const struct imv_engine *engine);
 struct imv_catalog *imv_engine_catalog(struct imv_engine *engine);
@@ -68,7 +76,8 @@ imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work,
 /* The first failure that closed a shard (IMV_OK when none): for /readyz. Any thread. */
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 
-/* Sets the retention of a label, making the label when absent. */
+/* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below 0.
+ */
 imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str label, int64_t retention_ns,
                                     struct imv_error *err);
 

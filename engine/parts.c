@@ -83,6 +83,11 @@ imv_status imv_parts_new(const struct imv_parts *old, struct imv_part *const *ad
     return IMV_OK;
 }
 
+void imv_parts_abandon(struct imv_parts *parts) {
+    for (size_t i = 0; i < parts->count; i++) atomic_fetch_sub(&parts->items[i]->references, 1);
+    free(parts);
+}
+
 void imv_parts_retain(struct imv_parts *parts) {
     uint32_t before = atomic_fetch_add_explicit(&parts->references, 1, memory_order_relaxed);
     imv_assert(before > 0);

@@ -63,6 +63,8 @@ bool imv_chunk_key_parse(struct imv_str key, struct imv_part *prefix, struct imv
  * caller's. Takes over the added parts (malloc'ed, without references) when it succeeds. IMV_NO_MEMORY. */
 imv_status imv_parts_new(const struct imv_parts *old, struct imv_part *const *added, size_t added_count,
                          struct imv_parts **parts, struct imv_error *err);
+/* Undoes imv_parts_new for a list that nobody has seen: the added parts are the caller's again. */
+void imv_parts_abandon(struct imv_parts *parts);
 void imv_parts_retain(struct imv_parts *parts);
 /* At the last reference drops retired parts from kv (their files are deleted) and frees. Any thread. NULL is allowed. */
 void imv_parts_release(struct imv_parts *parts, struct imv_kv *kv);

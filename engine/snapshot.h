@@ -18,7 +18,7 @@ struct imv_head;
 enum { IMV_HEADS_MAX = 8 }; /* of one shard: the active one and those waiting to be flushed */
 
 struct imv_snapshot_shard {
-    uint64_t sequence;                     /* rows above it are left out */
+    uint64_t sequence; /* rows above it are left out */
     uint32_t heads_count;
     struct imv_head *heads[IMV_HEADS_MAX]; /* oldest first; referenced */
 };

@@ -1,0 +1,424 @@
+#include "engine/engine.h"
+
+#include "engine/engine_internal.h"
+#include "engine/flush.h"
+#include "engine/head.h"
+#include "engine/retention.h"
+#include "storage/base/assert.h"
+#include "storage/base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What a shard needs at least to make progress: a head with a few of the largest rows, a journal whose next segment can
+ * be written while others wait for their flush. */
+static const size_t head_share_min = (size_t)16 << 20, batch_share_min = (size_t)16 << 20;
+enum { WAL_SEGMENTS_MIN = 4 };
+
+/* ---- locks ---- */
+
+static _Thread_local unsigned locks_held; /* bit: rank */
+
+void imv_engine_lock(struct imv_engine *engine, enum imv_engine_rank rank) {
+    imv_assert(locks_held >> rank == 0);
+    pthread_mutex_lock(&engine->locks[rank]);
+    locks_held |= 1u << rank;
+}
+
+void imv_engine_unlock(struct imv_engine *engine, enum imv_engine_rank rank) {
+    imv_assert(locks_held >> rank == 1);
+    locks_held &= ~(1u << rank);
+    pthread_mutex_unlock(&engine->locks[rank]);
+}
+
+static void locks_init(struct imv_engine *engine) {
+    for (int i = 0; i < IMV_RANKS; i++) pthread_mutex_init(&engine->locks[i], NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&engine->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+static void locks_release(struct imv_engine *engine) {
+    pthread_cond_destroy(&engine->changed);
+    for (int i = 0; i < IMV_RANKS; i++) pthread_mutex_destroy(&engine->locks[i]);
+}
+
+/* Waits for a change, at most duration_ns of real time; STATE is held. */
+static void changed_wait(struct imv_engine *engine, int64_t duration_ns) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t nanoseconds = until.tv_nsec + duration_ns % 1000000000;
+    until.tv_sec += duration_ns / 1000000000 + nanoseconds / 1000000000;
+    until.tv_nsec = nanoseconds % 1000000000;
+    pthread_cond_timedwait(&engine->changed, &engine->locks[IMV_RANK_STATE], &until);
+}
+
+/* ---- opening ---- */
+
+void imv_engine_options_init(struct imv_engine_options *options, const char *directory) {
+    *options = (struct imv_engine_options){.directory = directory,
+                                           .head_bytes_max = (size_t)2 << 30,
+                                           .batch_bytes_max = (size_t)256 << 20,
+                                           .wal_bytes_max = UINT64_C(2) << 30,
+                                           .wal_segment_bytes = UINT64_C(64) << 20,
+                                           .flush_age_ns = INT64_C(3600) * 1000000000,
+                                           .background = true};
+}
+
+static uint32_t shards_default(void) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores < 1) return 1;
+    return cores > IMV_SHARDS_MAX ? IMV_SHARDS_MAX : (uint32_t)cores;
+}
+
+static char *path_join(const char *directory, const char *name) {
+    char *path;
+    return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
+}
+
+static imv_status paths_make(struct imv_engine *engine, struct imv_error *err) {
+    engine->path = strdup(engine->options.directory);
+    engine->wal_path = path_join(engine->options.directory, "wal");
+    engine->options.directory = engine->path;
+    if (engine->path != NULL && engine->wal_path != NULL) return IMV_OK;
+    return imv_fail(err, IMV_NO_MEMORY, "engine: no memory");
+}
+
+static imv_status directory_open(struct imv_engine *engine, struct imv_error *err) {
+    engine->io = engine->options.io;
+    if (engine->io == NULL) {
+        IMV_TRY(imv_io_sys_new(&engine->io, err));
+        engine->io_owned = true;
+    }
+    uint32_t shards = engine->options.shards > 0 ? engine->options.shards : shards_default();
+    if (shards > IMV_SHARDS_MAX) {
+        return imv_fail(err, IMV_INVALID, "engine: %u shards are more than %d", shards, IMV_SHARDS_MAX);
+    }
+    IMV_TRY(imv_directory_open(engine->io, engine->path, shards, &engine->directory, err));
+    engine->shards_count = engine->directory.shards;
+    if (engine->options.shards > 0 && engine->options.shards != engine->shards_count) {
+        imv_log(IMV_LOG_INFO, "engine", "directory=%s keeps its shards=%u", engine->path, engine->shards_count);
+    }
+    return IMV_OK;
+}
+
+static imv_status store_open(struct imv_engine *engine, struct imv_error *err) {
+    engine->kv = engine->options.kv;
+    if (engine->kv != NULL) return IMV_OK;
+    char *path = path_join(engine->path, "rocksdb");
+    if (path == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory");
+    imv_status status = imv_kv_open(path, &engine->kv, err);
+    free(path);
+    return status;
+}
+
+/* The bounds of the options that keep every part able to make progress. */
+static void budgets_init(struct imv_engine *engine) {
+    struct imv_engine_options *options = &engine->options;
+    size_t shards = engine->shards_count;
+    if (options->head_bytes_max < shards * head_share_min) options->head_bytes_max = shards * head_share_min;
+    if (options->batch_bytes_max < shards * batch_share_min) options->batch_bytes_max = shards * batch_share_min;
+    if (options->wal_bytes_max < WAL_SEGMENTS_MIN * options->wal_segment_bytes) {
+        options->wal_bytes_max = WAL_SEGMENTS_MIN * options->wal_segment_bytes;
+    }
+    imv_budget_init(&engine->head_budget, "heads", options->head_bytes_max);
+    imv_budget_init(&engine->batch_budget, "batches", options->batch_bytes_max);
+    engine->budgets_made = true;
+}
+
+static imv_status shards_make(struct imv_engine *engine, struct imv_error *err) {
+    engine->shards = calloc(engine->shards_count, sizeof *engine->shards);
+    if (engine->shards == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for its shards");
+    for (uint32_t i = 0; i < engine->shards_count; i++) {
+        atomic_init(&engine->shards[i].sequence, IMV_SEQUENCE_LOADED);
+        atomic_init(&engine->shards[i].watermark, engine->meta.watermarks[i]);
+    }
+    return imv_exchange_init(&engine->exchange, engine->shards_count, engine->options.wake, engine->options.context,
+                             err);
+}
+
+static int prefix_compare(const void *left, const void *right) { return memcmp(left, right, IMV_PART_KEY_BYTES); }
+
+/* The prefixes of all parts in order of bytes, malloc'ed. */
+static uint8_t *prefixes_sorted(const struct imv_parts *parts) {
+    uint8_t *prefixes = malloc(parts->count * IMV_PART_KEY_BYTES + 1);
+    if (prefixes == NULL) return NULL;
+    for (size_t i = 0; i < parts->count; i++) imv_part_prefix_put(prefixes + i * IMV_PART_KEY_BYTES, parts->items[i]);
+    if (parts->count > 0) qsort(prefixes, parts->count, IMV_PART_KEY_BYTES, prefix_compare);
+    return prefixes;
+}
+
+/* Drops the files that a flush ingested without recording them, or that retention took out of the record without
+ * dropping them. Their generations are not used again, should a file refuse to go. */
+static imv_status orphans_drop(struct imv_engine *engine, struct imv_error *err) {
+    struct imv_meta *meta = &engine->meta;
+    struct imv_kv_iterator *iterator = NULL;
+    uint8_t *prefixes = prefixes_sorted(meta->parts);
+    if (prefixes == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for the list of parts");
+    imv_status status = imv_kv_iterate(engine->kv, IMV_KV_CHUNKS, &iterator, err);
+    uint8_t from[IMV_PART_KEY_BYTES] = {0}, to[IMV_PART_KEY_BYTES];
+    struct imv_str key, value;
+    size_t found = 0, dropped = 0;
+    while (status == IMV_OK) {
+        imv_kv_seek(iterator, (struct imv_str){(char *)from, sizeof from});
+        if (!imv_kv_valid(iterator, &key, &value)) break;
+        if (key.size < sizeof from) {
+            status = imv_fail(err, IMV_CORRUPT, "engine: a key of %zu bytes among the chunks", key.size);
+            break;
+        }
+        memcpy(from, key.data, sizeof from);
+        imv_part_prefix_end(to, from);
+        if (bsearch(from, prefixes, meta->parts->count, IMV_PART_KEY_BYTES, prefix_compare) != NULL) {
+            found++;
+        } else {
+            struct imv_part part;
+            imv_part_prefix_parse(from, &part);
+            if (part.generation > meta->generation) meta->generation = part.generation;
+            status = imv_kv_drop_range(engine->kv, IMV_KV_CHUNKS, (struct imv_str){(char *)from, sizeof from},
+                                       (struct imv_str){(char *)to, sizeof to}, err);
+            dropped++;
+        }
+        memcpy(from, to, sizeof from);
+    }
+    if (status == IMV_OK) status = imv_kv_status(iterator, err);
+    imv_kv_iterator_free(iterator);
+    free(prefixes);
+    if (dropped > 0) imv_log(IMV_LOG_INFO, "engine", "dropped=%zu files of unfinished flushes", dropped);
+    if (status == IMV_OK && found < meta->parts->count) {
+        imv_log(IMV_LOG_ERROR, "engine", "%zu of %zu parts have no chunks: run the offline check",
+                meta->parts->count - found, meta->parts->count);
+    }
+    return status;
+}
+
+static void *background_main(void *argument);
+
+static imv_status background_start(struct imv_engine *engine, struct imv_error *err) {
+    if (!engine->options.background) return IMV_OK;
+    int error_number = pthread_create(&engine->thread, NULL, background_main, engine);
+    if (error_number != 0) return imv_fail_errno(err, IMV_NO_MEMORY, error_number, "engine: no background thread");
+    engine->thread_started = true;
+    return IMV_OK;
+}
+
+imv_status imv_engine_open(const struct imv_engine_options *options, struct imv_engine **engine,
+                           struct imv_error *err) {
+    struct imv_engine *opened = calloc(1, sizeof *opened);
+    if (opened == NULL) {
+        imv_kv_close(options->kv);
+        return imv_fail(err, IMV_NO_MEMORY, "engine: no memory");
+    }
+    opened->options = *options;
+    opened->kv = options->kv;
+    opened->clock = options->clock != NULL ? options->clock : imv_clock_system();
+    locks_init(opened);
+    imv_status status = paths_make(opened, err);
+    if (status == IMV_OK) status = directory_open(opened, err);
+    if (status == IMV_OK) status = store_open(opened, err);
+    if (status == IMV_OK) status = imv_meta_load(opened->kv, &opened->meta, err);
+    if (status == IMV_OK) status = imv_catalog_open(opened->kv, opened->shards_count, &opened->catalog, err);
+    if (status == IMV_OK) status = orphans_drop(opened, err);
+    if (status == IMV_OK) budgets_init(opened);
+    if (status == IMV_OK) status = shards_make(opened, err);
+    if (status == IMV_OK) status = background_start(opened, err);
+    if (status != IMV_OK) {
+        imv_engine_close(opened);
+        return status;
+    }
+    imv_log(IMV_LOG_INFO, "engine", "directory=%s shards=%u parts=%zu generation=%u", opened->path,
+            opened->shards_count, opened->meta.parts->count, opened->meta.generation);
+    *engine = opened;
+    return IMV_OK;
+}
+
+/* ---- closing ---- */
+
+static void background_stop(struct imv_engine *engine) {
+    if (!engine->thread_started) return;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    engine->stopping = true;
+    pthread_cond_broadcast(&engine->changed);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    pthread_join(engine->thread, NULL);
+}
+
+static void heads_release(struct imv_engine_shard *state) {
+    imv_assert(!state->open);
+    for (uint32_t i = 0; i < state->heads_count; i++) {
+        struct imv_engine_head *entry = &state->heads[i];
+        for (size_t k = 0; k < entry->parts_count; k++) free(entry->parts[k]);
+        free(entry->parts);
+        imv_head_release(entry->head);
+    }
+}
+
+void imv_engine_close(struct imv_engine *engine) {
+    if (engine == NULL) return;
+    imv_assert(atomic_load(&engine->snapshots) == 0);
+    background_stop(engine);
+    for (uint32_t i = 0; engine->shards != NULL && i < engine->shards_count; i++) heads_release(&engine->shards[i]);
+    free(engine->shards);
+    if (engine->exchange.cells != NULL) imv_exchange_release(&engine->exchange);
+    if (engine->budgets_made) {
+        imv_budget_release(&engine->head_budget);
+        imv_budget_release(&engine->batch_budget);
+    }
+    imv_catalog_close(engine->catalog);
+    imv_meta_release(&engine->meta, engine->kv);
+    imv_kv_close(engine->kv);
+    imv_directory_close(&engine->directory);
+    if (engine->io_owned) imv_io_free(engine->io);
+    locks_release(engine);
+    free(engine->path);
+    free(engine->wal_path);
+    free(engine);
+}
+
+/* ---- small things ---- */
+
+uint32_t imv_engine_shards_count(const struct imv_engine *engine) { return engine->shards_count; }
+struct imv_catalog *imv_engine_catalog(struct imv_engine *engine) {
+    return engine->catalog;
+}
+struct imv_kv *imv_engine_kv(struct imv_engine *engine) {
+    return engine->kv;
+}
+const struct imv_clock *imv_engine_clock(const struct imv_engine *engine) { return engine->clock; }
+struct imv_exchange *imv_engine_exchange(struct imv_engine *engine) {
+    return &engine->exchange;
+}
+struct imv_budget *imv_engine_batch_budget(struct imv_engine *engine) {
+    return &engine->batch_budget;
+}
+
+size_t imv_engine_head_share(const struct imv_engine *engine) {
+    return engine->options.head_bytes_max / engine->shards_count;
+}
+
+bool imv_engine_recovered(struct imv_engine *engine) {
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    bool recovered = true;
+    for (uint32_t i = 0; i < engine->shards_count; i++) recovered &= engine->shards[i].opened;
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    return recovered;
+}
+
+imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err) {
+    if (!atomic_load_explicit(&engine->exchange.failed, memory_order_acquire)) return IMV_OK;
+    if (err != NULL) *err = engine->exchange.failure;
+    return engine->exchange.failure.status;
+}
+
+imv_status imv_engine_persist(struct imv_engine *engine, struct imv_error *err) {
+    imv_engine_lock(engine, IMV_RANK_PERSIST);
+    imv_status status = imv_catalog_persist(engine->catalog, err);
+    imv_engine_unlock(engine, IMV_RANK_PERSIST);
+    return status;
+}
+
+static void background_wake(struct imv_engine *engine) {
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    engine->work = true;
+    pthread_cond_broadcast(&engine->changed);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+}
+
+imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str label_name, int64_t retention_ns,
+                                    struct imv_error *err) {
+    if (retention_ns < 0) {
+        return imv_fail(err, IMV_INVALID, "retention: %" PRId64 " ns is below nothing", retention_ns);
+    }
+    struct imv_label *label;
+    IMV_TRY(imv_catalog_label(engine->catalog, label_name, &label, err));
+    imv_label_set_retention(engine->catalog, label, retention_ns);
+    IMV_TRY(imv_engine_persist(engine, err));
+    imv_engine_lock(engine, IMV_RANK_FLUSH);
+    engine->retention_at_ns = INT64_MIN;
+    imv_engine_unlock(engine, IMV_RANK_FLUSH);
+    background_wake(engine);
+    return IMV_OK;
+}
+
+/* ---- flushing ---- */
+
+static uint64_t ticket_draw(struct imv_engine *engine) {
+    uint64_t ticket = atomic_fetch_add_explicit(&engine->flush_ticket, 1, memory_order_acq_rel) + 1;
+    for (uint32_t i = 0; i < engine->shards_count; i++) imv_exchange_wake(&engine->exchange, i);
+    return ticket;
+}
+
+/* STATE is held. A closed shard freezes nothing more; what it left is in its journal. */
+static bool ticket_done(const struct imv_engine *engine, uint64_t ticket) {
+    for (uint32_t i = 0; i < engine->shards_count; i++) {
+        const struct imv_engine_shard *state = &engine->shards[i];
+        if (!state->open) continue;
+        if (state->ticket_seen < ticket || state->flushed_total < state->ticket_frozen_total) return false;
+    }
+    return true;
+}
+
+void imv_engine_flush_begin(struct imv_engine *engine) { ticket_draw(engine); }
+
+bool imv_engine_flushed(struct imv_engine *engine) {
+    uint64_t ticket = atomic_load_explicit(&engine->flush_ticket, memory_order_acquire);
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    bool done = ticket_done(engine, ticket);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    return done;
+}
+
+static int64_t real_ns(void) { return imv_clock_monotonic_ns(imv_clock_system()); }
+
+imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struct imv_error *err) {
+    uint64_t ticket = ticket_draw(engine);
+    int64_t until_ns;
+    if (__builtin_add_overflow(real_ns(), timeout_ns, &until_ns)) until_ns = INT64_MAX;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    bool done;
+    while (!(done = ticket_done(engine, ticket))) {
+        int64_t left_ns = until_ns - real_ns();
+        if (left_ns <= 0) break;
+        changed_wait(engine, left_ns);
+    }
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    if (done) return IMV_OK;
+    return imv_fail(err, IMV_TIMEOUT, "engine: the flush is not done after %" PRId64 " ms", timeout_ns / 1000000);
+}
+
+/* ---- background ---- */
+
+static imv_status background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {
+    IMV_TRY(imv_flush_next(engine, did_work, err));
+    return *did_work ? IMV_OK : imv_retention_step(engine, did_work, err);
+}
+
+imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {
+    imv_assert(!engine->thread_started);
+    return background_step(engine, did_work, err);
+}
+
+/* Unless there is more to do already, waits for a wish for work, or a second, after which failed flushes and retention
+ * are due again. False: stop. */
+static bool background_next(struct imv_engine *engine, bool more) {
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    if (!more && !engine->work && !engine->stopping) changed_wait(engine, 1000000000);
+    engine->work = false;
+    bool go_on = !engine->stopping;
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    return go_on;
+}
+
+static void *background_main(void *argument) {
+    struct imv_engine *engine = argument;
+    bool did_work = true;
+    while (background_next(engine, did_work)) {
+        background_step(engine, &did_work, NULL); /* failures are logged where they are, and tried again later */
+    }
+    return NULL;
+}

@@ -1,0 +1,470 @@
+#include "engine/shard.h"
+
+#include "engine/engine_internal.h"
+#include "engine/flush.h"
+#include "engine/head.h"
+#include "engine/journal.h"
+#include "storage/base/assert.h"
+#include "storage/base/log.h"
+#include "storage/base/metrics.h"
+#include "storage/wal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum {
+    STAGED_BYTES_MAX = 2 * IMV_WAL_PAYLOAD_BYTES_MAX, /* two groups: more would only take room from the queues */
+    GROUP_SHARE = 8, /* a group is at most this part of the head share: what is in flight fits the reserve below */
+};
+/* Nothing starts above this part of the head memory: the rest is for the groups in flight, so that a durable row seldom
+ * waits for memory. */
+static const size_t reserve_numerator = 3, reserve_denominator = 4;
+/* When work waits for memory or for the journal's space and no wake-up announces it, e.g. a snapshot's release. */
+static const int64_t retry_ns = INT64_C(10) * 1000000;
+
+/* Batches in order of arrival. */
+struct batch_list {
+    struct imv_batch *first, **end;
+};
+
+/* Batches whose rows are in one journal group. */
+struct group {
+    uint64_t position;
+    bool synced;
+    struct imv_batch *batches; /* the ones that are not applied completely */
+    const struct imv_row *row; /* of the first batch: the last row that is applied; NULL: none */
+};
+
+struct imv_shard {
+    struct imv_engine *engine;
+    struct imv_engine_shard *state;
+    uint32_t index;
+    struct imv_wal *wal;
+    struct imv_journal_encoder *encoder;
+    struct imv_head *active; /* the last of state->heads when that is not frozen, else NULL; the reference is there */
+    int64_t active_since_ns;
+    uint64_t sequence;          /* of the newest row in a head; published in state->sequence */
+    uint64_t applied_position;  /* all groups up to it are in heads or chunks */
+    uint64_t released_position; /* what the journal has been told */
+    bool failed;                /* the journal is closed */
+    bool waiting;               /* there is work that no completion of ours will wake us for */
+    uint32_t next_source;       /* queue to look at first */
+    struct batch_list staged;   /* taken from the queues, in no group yet */
+    size_t staged_bytes;
+    struct imv_batch *encoded; /* in payload, which the journal has not taken yet; NULL: none */
+    struct imv_buffer payload;
+    struct group groups[IMV_WAL_IN_FLIGHT]; /* under way or durable and not applied, oldest first */
+    uint32_t groups_count;
+};
+
+/* ---- heads ---- */
+
+static void publish(struct imv_shard *shard) {
+    atomic_store_explicit(&shard->state->sequence, shard->sequence, memory_order_release);
+}
+
+/* Lists a fresh active head. IMV_FULL: the budget is spent, or IMV_HEADS_MAX heads wait for their flush. */
+static imv_status head_start(struct imv_shard *shard, struct imv_error *err) {
+    struct imv_engine *engine = shard->engine;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    bool full = shard->state->heads_count == IMV_HEADS_MAX;
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    if (full) return imv_fail(err, IMV_FULL, "shard %u: %d heads wait to be flushed", shard->index, IMV_HEADS_MAX);
+    uint64_t generation = atomic_fetch_add(&engine->head_generation, 1) + 1;
+    IMV_TRY(imv_head_new(shard->index, generation, shard->sequence, &engine->head_budget, &shard->active, err));
+    shard->active_since_ns = imv_clock_monotonic_ns(engine->clock);
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    shard->state->heads[shard->state->heads_count++] = (struct imv_engine_head){.head = shard->active};
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    return IMV_OK;
+}
+
+static bool active_has_rows(const struct imv_shard *shard) {
+    return shard->active != NULL && imv_head_rows(shard->active) > 0;
+}
+
+/* Hands the active head over to the flush. A group that is applied in part stays above its end position: it would be
+ * replayed whole, and its rows, being the same, win over themselves. */
+static void head_freeze(struct imv_shard *shard) {
+    imv_assert(active_has_rows(shard));
+    publish(shard);
+    imv_engine_lock(shard->engine, IMV_RANK_STATE);
+    struct imv_engine_head *entry = &shard->state->heads[shard->state->frozen_count];
+    imv_assert(entry->head == shard->active);
+    entry->end_sequence = shard->sequence;
+    entry->end_position = shard->applied_position;
+    shard->state->frozen_count++;
+    shard->state->frozen_total++;
+    shard->engine->work = true;
+    pthread_cond_broadcast(&shard->engine->changed);
+    imv_engine_unlock(shard->engine, IMV_RANK_STATE);
+    shard->active = NULL;
+}
+
+/* Marks the newest flush ticket as acted on: all that was visible when it was given out is in frozen heads or chunks. */
+static void ticket_take(struct imv_shard *shard, uint64_t ticket) {
+    imv_engine_lock(shard->engine, IMV_RANK_STATE);
+    shard->state->ticket_seen = ticket;
+    shard->state->ticket_frozen_total = shard->state->frozen_total;
+    pthread_cond_broadcast(&shard->engine->changed);
+    imv_engine_unlock(shard->engine, IMV_RANK_STATE);
+}
+
+static bool has_frozen(struct imv_shard *shard) {
+    imv_engine_lock(shard->engine, IMV_RANK_STATE);
+    bool frozen = shard->state->frozen_count > 0;
+    imv_engine_unlock(shard->engine, IMV_RANK_STATE);
+    return frozen;
+}
+
+static bool freeze_due(struct imv_shard *shard) {
+    const struct imv_engine *engine = shard->engine;
+    if (!active_has_rows(shard)) return false;
+    if (imv_head_bytes(shard->active) > imv_engine_head_share(engine) / 2) return true;
+    int64_t age_ns = imv_clock_monotonic_ns(engine->clock) - shard->active_since_ns;
+    if (age_ns >= engine->options.flush_age_ns) return true;
+    /* While one is being flushed, journal bytes stay where they are: another small head would not help. */
+    return imv_wal_bytes(shard->wal) > engine->options.wal_bytes_max / 2 && !has_frozen(shard);
+}
+
+static void heads_turn(struct imv_shard *shard) {
+    uint64_t ticket = atomic_load_explicit(&shard->engine->flush_ticket, memory_order_acquire);
+    bool asked = ticket != shard->state->ticket_seen; /* written by this thread alone */
+    if ((asked && active_has_rows(shard)) || freeze_due(shard)) head_freeze(shard);
+    if (asked) ticket_take(shard, ticket);
+}
+
+/* ---- durable rows into heads ---- */
+
+static imv_status row_apply(struct imv_shard *shard, const struct imv_row *row, struct imv_error *err) {
+    if (shard->active == NULL) IMV_TRY(head_start(shard, err));
+    IMV_TRY(imv_head_append(shard->active, row, shard->sequence + 1, err));
+    shard->sequence++;
+    if (atomic_load_explicit(&row->series->visible_at, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&row->series->visible_at, shard->sequence, memory_order_release);
+    }
+    return IMV_OK;
+}
+
+/* Counts the batch as applied, which acknowledges it, and frees it. */
+static void batch_finish(struct imv_shard *shard, struct imv_batch *batch) {
+    publish(shard);
+    struct imv_exchange_cell *cell = imv_exchange_cell(&shard->engine->exchange, shard->index, batch->source);
+    uint64_t applied = atomic_load_explicit(&cell->applied, memory_order_relaxed);
+    atomic_store_explicit(&cell->applied, applied + 1, memory_order_release);
+    imv_metric_add(IMV_METRIC_ingest_rows_total, batch->rows);
+    imv_metric_add(IMV_METRIC_ingest_values_total, (int64_t)batch->values);
+    imv_batch_free(batch);
+}
+
+/* False when memory is short: the group goes on from where it is later. */
+static bool group_apply(struct imv_shard *shard, struct group *group, uint64_t *sources) {
+    while (group->batches != NULL) {
+        struct imv_batch *batch = group->batches;
+        const struct imv_row *row;
+        while ((row = imv_batch_next_row(batch, group->row)) != NULL) {
+            if (row_apply(shard, row, NULL) != IMV_OK) return false;
+            group->row = row;
+        }
+        *sources |= UINT64_C(1) << batch->source;
+        group->batches = batch->next;
+        group->row = NULL;
+        batch_finish(shard, batch);
+    }
+    return true;
+}
+
+static void sources_wake(struct imv_shard *shard, uint64_t sources) {
+    for (; sources != 0; sources &= sources - 1) {
+        imv_exchange_wake(&shard->engine->exchange, (uint32_t)__builtin_ctzll(sources));
+    }
+}
+
+/* Applies all groups that are durable. When memory refuses a row, the head that is there is frozen: its flush will give
+ * memory back, and wakes us. */
+static void groups_apply(struct imv_shard *shard) {
+    uint64_t sources = 0;
+    while (shard->groups_count > 0 && shard->groups[0].synced) {
+        if (!group_apply(shard, &shard->groups[0], &sources)) {
+            if (active_has_rows(shard)) head_freeze(shard);
+            break;
+        }
+        shard->applied_position = shard->groups[0].position;
+        shard->groups_count--;
+        memmove(shard->groups, shard->groups + 1, shard->groups_count * sizeof shard->groups[0]);
+    }
+    if (sources == 0) return;
+    imv_exchange_made_room(&shard->engine->exchange);
+    sources_wake(shard, sources);
+}
+
+/* ---- rows into the journal ---- */
+
+static void list_append(struct batch_list *list, struct imv_batch *batch) {
+    batch->next = NULL;
+    *list->end = batch;
+    list->end = &batch->next;
+}
+
+static void batches_free(struct imv_batch *batch) {
+    while (batch != NULL) {
+        struct imv_batch *next = batch->next;
+        imv_batch_free(batch);
+        batch = next;
+    }
+}
+
+/* Frees all rows that are in no durable group. */
+static void undurable_drop(struct imv_shard *shard) {
+    batches_free(shard->staged.first);
+    shard->staged = (struct batch_list){NULL, &shard->staged.first};
+    shard->staged_bytes = 0;
+    batches_free(shard->encoded);
+    shard->encoded = NULL;
+    while (shard->groups_count > 0 && !shard->groups[shard->groups_count - 1].synced) {
+        batches_free(shard->groups[--shard->groups_count].batches);
+    }
+}
+
+/* The journal takes nothing more: reads and flushes go on, acknowledgements end. */
+static void shard_fail(struct imv_shard *shard, const struct imv_error *cause) {
+    if (shard->failed) return;
+    shard->failed = true;
+    struct imv_error err = *cause;
+    imv_error_wrap(&err, err.status, "shard %u is closed for writing", shard->index);
+    imv_log(IMV_LOG_ERROR, "shard", "%s", err.message);
+    undurable_drop(shard);
+    imv_exchange_fail(&shard->engine->exchange, &err);
+    imv_exchange_made_room(&shard->engine->exchange);
+}
+
+static void on_synced(void *context, uint64_t position, imv_status status, const struct imv_error *err) {
+    struct imv_shard *shard = context;
+    if (status != IMV_OK) {
+        shard_fail(shard, err);
+        return;
+    }
+    for (uint32_t i = 0; i < shard->groups_count; i++) {
+        if (shard->groups[i].synced) continue;
+        imv_assert(shard->groups[i].position == position);
+        shard->groups[i].synced = true;
+        break;
+    }
+    groups_apply(shard);
+}
+
+/* Takes batches from all queues in turn while there is room to stage them; of a failed shard they are dropped. */
+static void queues_drain(struct imv_shard *shard) {
+    struct imv_exchange *exchange = &shard->engine->exchange;
+    uint32_t shards = exchange->shards, empty = 0;
+    bool any = false;
+    while (empty < shards && shard->staged_bytes < STAGED_BYTES_MAX) {
+        struct imv_exchange_cell *cell = imv_exchange_cell(exchange, shard->index, shard->next_source);
+        shard->next_source = (shard->next_source + 1) % shards;
+        struct imv_batch *batch = imv_spsc_pop(&cell->queue);
+        empty = batch == NULL ? empty + 1 : 0;
+        if (batch == NULL) continue;
+        any = true;
+        if (shard->failed) {
+            imv_batch_free(batch);
+            continue;
+        }
+        list_append(&shard->staged, batch);
+        shard->staged_bytes += batch->size;
+    }
+    if (any) imv_exchange_made_room(exchange);
+}
+
+/* Takes the batches of the next group off the staged list: as many as fit, at least one. */
+static struct imv_batch *group_cut(struct imv_shard *shard) {
+    size_t bytes_max = imv_engine_head_share(shard->engine) / GROUP_SHARE, bytes = 0, bound = 0;
+    struct imv_batch *first = shard->staged.first, **end = &shard->staged.first;
+    while (*end != NULL) {
+        struct imv_batch *batch = *end;
+        bytes += batch->size;
+        bound += imv_journal_bound(shard->encoder, batch);
+        if (batch != first && (bytes > bytes_max || bound > IMV_WAL_PAYLOAD_BYTES_MAX)) break;
+        shard->staged_bytes -= batch->size;
+        end = &batch->next;
+    }
+    shard->staged.first = *end;
+    if (*end == NULL) shard->staged.end = &shard->staged.first;
+    *end = NULL;
+    return first;
+}
+
+static void group_put_back(struct imv_shard *shard, struct imv_batch *batches) {
+    struct imv_batch **end = &batches;
+    while (*end != NULL) {
+        shard->staged_bytes += (*end)->size;
+        end = &(*end)->next;
+    }
+    *end = shard->staged.first;
+    if (shard->staged.first == NULL) shard->staged.end = end;
+    shard->staged.first = batches;
+}
+
+/* Encodes the next group into payload. False: there is none, or not now. */
+static bool group_encode(struct imv_shard *shard) {
+    if (shard->staged.first == NULL) return false;
+    struct imv_batch *batches = group_cut(shard);
+    struct imv_error err;
+    imv_buffer_reset(&shard->payload);
+    imv_status status = imv_journal_encode(shard->encoder, batches, &shard->payload, &err);
+    if (status == IMV_OK) {
+        shard->encoded = batches;
+        return true;
+    }
+    group_put_back(shard, batches);
+    if (status != IMV_NO_MEMORY) shard_fail(shard, &err); /* the writers keep rows below what a group can hold */
+    return false;
+}
+
+static bool may_start(const struct imv_shard *shard) {
+    if (shard->failed || shard->groups_count == IMV_WAL_IN_FLIGHT || !imv_wal_ready(shard->wal)) return false;
+    if (shard->groups_count > 0 && shard->groups[0].synced) return false; /* waits for memory */
+    struct imv_budget *budget = &shard->engine->head_budget;
+    return imv_budget_used(budget) / reserve_numerator <= budget->bytes_max / reserve_denominator;
+}
+
+static void groups_start(struct imv_shard *shard) {
+    while (may_start(shard) && (shard->encoded != NULL || group_encode(shard))) {
+        struct imv_error err;
+        uint64_t position;
+        imv_status status = imv_wal_write(shard->wal, shard->payload.data, shard->payload.size, &position, &err);
+        if (status == IMV_BUSY || status == IMV_FULL) return;
+        if (status != IMV_OK) {
+            shard_fail(shard, &err);
+            return;
+        }
+        shard->groups[shard->groups_count++] = (struct group){.position = position, .batches = shard->encoded};
+        shard->encoded = NULL;
+    }
+}
+
+static void journal_release(struct imv_shard *shard) {
+    uint64_t watermark = atomic_load_explicit(&shard->state->watermark, memory_order_acquire);
+    if (watermark == shard->released_position || shard->failed) return;
+    imv_wal_release(shard->wal, watermark);
+    shard->released_position = watermark;
+}
+
+void imv_shard_run(struct imv_shard *shard) {
+    imv_exchange_woken(&shard->engine->exchange, shard->index);
+    groups_apply(shard);
+    journal_release(shard);
+    queues_drain(shard);
+    heads_turn(shard);
+    groups_start(shard);
+    bool under_way = shard->groups_count > 0 && !shard->groups[shard->groups_count - 1].synced;
+    shard->waiting = imv_shard_busy(shard) && !under_way;
+}
+
+bool imv_shard_busy(const struct imv_shard *shard) {
+    return shard->staged.first != NULL || shard->encoded != NULL || shard->groups_count > 0;
+}
+
+int64_t imv_shard_deadline_ns(const struct imv_shard *shard) {
+    int64_t deadline_ns = INT64_MAX;
+    if (active_has_rows(shard) &&
+        __builtin_add_overflow(shard->active_since_ns, shard->engine->options.flush_age_ns, &deadline_ns)) {
+        deadline_ns = INT64_MAX;
+    }
+    if (!shard->waiting) return deadline_ns;
+    int64_t retry_at_ns = imv_clock_monotonic_ns(shard->engine->clock) + retry_ns;
+    return retry_at_ns < deadline_ns ? retry_at_ns : deadline_ns;
+}
+
+/* ---- opening and closing ---- */
+
+/* Freezes and flushes the active head at once: during replay nobody else gives memory back. */
+static imv_status replay_flush(struct imv_shard *shard, struct imv_error *err) {
+    if (active_has_rows(shard)) head_freeze(shard);
+    imv_status status = IMV_OK;
+    while (status == IMV_OK) status = imv_flush_head(shard->engine, shard->index, err);
+    return status == IMV_NOT_FOUND ? IMV_OK : status;
+}
+
+static imv_status replay_row(void *context, const struct imv_row *row, struct imv_error *err) {
+    struct imv_shard *shard = context;
+    imv_status status = row_apply(shard, row, err);
+    if (status != IMV_FULL) return status;
+    IMV_TRY(replay_flush(shard, err));
+    return row_apply(shard, row, err);
+}
+
+static imv_status replay_group(void *context, uint64_t position, const uint8_t *payload, size_t size,
+                               struct imv_error *err) {
+    struct imv_shard *shard = context;
+    imv_status status = imv_journal_decode(shard->engine->catalog, shard->index, payload, size, replay_row, shard, err);
+    if (status != IMV_OK) return imv_error_wrap(err, status, "shard %u, group %" PRIu64, shard->index, position);
+    shard->applied_position = position;
+    publish(shard);
+    bool large = shard->active != NULL && imv_head_bytes(shard->active) > imv_engine_head_share(shard->engine) / 2;
+    return large ? replay_flush(shard, err) : IMV_OK;
+}
+
+static imv_status journal_open(struct imv_shard *shard, struct imv_io *io, struct imv_error *err) {
+    const struct imv_engine *engine = shard->engine;
+    uint64_t watermark = atomic_load_explicit(&shard->state->watermark, memory_order_acquire);
+    struct imv_wal_options options = {.shard = shard->index,
+                                      .segment_bytes = engine->options.wal_segment_bytes,
+                                      .bytes_max = engine->options.wal_bytes_max,
+                                      .replay_after = watermark,
+                                      .clock = engine->clock,
+                                      .replay = replay_group,
+                                      .synced = on_synced,
+                                      .context = shard};
+    uint64_t sequence_before = shard->sequence;
+    IMV_TRY(imv_wal_open(io, engine->wal_path, &options, &shard->wal, err));
+    journal_release(shard);
+    imv_log(IMV_LOG_INFO, "shard", "shard=%u position=%" PRIu64 " in_chunks=%" PRIu64 " replayed_rows=%" PRIu64,
+            shard->index, imv_wal_synced(shard->wal), watermark, shard->sequence - sequence_before);
+    return IMV_OK;
+}
+
+static void shard_free(struct imv_shard *shard) {
+    undurable_drop(shard);
+    while (shard->groups_count > 0) batches_free(shard->groups[--shard->groups_count].batches);
+    imv_journal_encoder_free(shard->encoder);
+    imv_buffer_release(&shard->payload);
+    free(shard);
+}
+
+imv_status imv_shard_open(struct imv_engine *engine, uint32_t index, struct imv_io *io, struct imv_shard **shard,
+                          struct imv_error *err) {
+    imv_assert(index < engine->shards_count);
+    struct imv_shard *opened = calloc(1, sizeof *opened);
+    if (opened == NULL) return imv_fail(err, IMV_NO_MEMORY, "shard %u: no memory", index);
+    opened->engine = engine;
+    opened->state = &engine->shards[index];
+    opened->index = index;
+    opened->staged.end = &opened->staged.first;
+    opened->sequence = atomic_load_explicit(&opened->state->sequence, memory_order_relaxed);
+    opened->applied_position = atomic_load_explicit(&opened->state->watermark, memory_order_acquire);
+    imv_buffer_init(&opened->payload, IMV_WAL_PAYLOAD_BYTES_MAX);
+    imv_status status = imv_journal_encoder_new(engine->catalog, index, &opened->encoder, err);
+    if (status == IMV_OK) status = journal_open(opened, io, err);
+    if (status != IMV_OK) {
+        shard_free(opened);
+        return status;
+    }
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    imv_assert(!opened->state->opened);
+    opened->state->open = opened->state->opened = true;
+    pthread_cond_broadcast(&engine->changed);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    *shard = opened;
+    return IMV_OK;
+}
+
+void imv_shard_close(struct imv_shard *shard) {
+    if (shard == NULL) return;
+    imv_wal_close(shard->wal); /* completions of what was under way still apply */
+    struct imv_engine *engine = shard->engine;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    shard->state->open = false;
+    pthread_cond_broadcast(&engine->changed);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    shard_free(shard);
+}

@@ -1,0 +1,65 @@
+#include "engine/snapshot.h"
+
+#include "engine/engine_internal.h"
+#include "engine/head.h"
+#include "storage/base/assert.h"
+
+#include <stdlib.h>
+
+static struct imv_snapshot *snapshot_new(uint32_t shards_count) {
+    struct imv_snapshot *snapshot = calloc(1, sizeof *snapshot);
+    if (snapshot == NULL) return NULL;
+    snapshot->shards = calloc(shards_count, sizeof *snapshot->shards);
+    snapshot->sequences = calloc(shards_count, sizeof *snapshot->sequences);
+    if (snapshot->shards != NULL && snapshot->sequences != NULL) return snapshot;
+    free(snapshot->shards);
+    free(snapshot->sequences);
+    free(snapshot);
+    return NULL;
+}
+
+/* The heads that are listed hold every row up to the sequence that is not in the parts of the same moment: rows leave the
+ * list of heads and enter that of parts under the same lock, and a row's head is listed before its sequence is published. */
+static void shard_pin(const struct imv_engine_shard *state, struct imv_snapshot_shard *pinned) {
+    pinned->heads_count = state->heads_count;
+    for (uint32_t i = 0; i < state->heads_count; i++) {
+        pinned->heads[i] = state->heads[i].head;
+        imv_head_retain(pinned->heads[i]);
+    }
+    pinned->sequence = atomic_load_explicit(&state->sequence, memory_order_acquire);
+}
+
+imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **snapshot, struct imv_error *err) {
+    struct imv_snapshot *taken = snapshot_new(engine->shards_count);
+    if (taken == NULL) return imv_fail(err, IMV_NO_MEMORY, "snapshot: no memory");
+    taken->engine = engine;
+    taken->catalog = engine->catalog;
+    taken->kv = engine->kv;
+    taken->shards_count = engine->shards_count;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    for (uint32_t i = 0; i < engine->shards_count; i++) {
+        shard_pin(&engine->shards[i], &taken->shards[i]);
+        taken->sequences[i] = taken->shards[i].sequence;
+    }
+    taken->parts = engine->meta.parts;
+    imv_parts_retain(taken->parts);
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    atomic_fetch_add(&engine->snapshots, 1);
+    taken->taken_at_ns = imv_clock_wall_ns(engine->clock);
+    *snapshot = taken;
+    return IMV_OK;
+}
+
+void imv_snapshot_release(struct imv_snapshot *snapshot) {
+    if (snapshot == NULL) return;
+    for (uint32_t i = 0; i < snapshot->shards_count; i++) {
+        struct imv_snapshot_shard *shard = &snapshot->shards[i];
+        for (uint32_t k = 0; k < shard->heads_count; k++) imv_head_release(shard->heads[k]);
+    }
+    imv_parts_release(snapshot->parts, snapshot->kv);
+    uint32_t before = atomic_fetch_sub(&snapshot->engine->snapshots, 1);
+    imv_assert(before > 0);
+    free(snapshot->shards);
+    free(snapshot->sequences);
+    free(snapshot);
+}
