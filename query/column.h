@@ -41,7 +41,7 @@ enum imv_column_kind {
 
 struct imv_column {
     uint8_t kind;  /* enum imv_column_kind */
-    bool constant; /* row 0 stands for all rows; never of VALUES or typed cells with a bitmap that says null */
+    bool constant; /* row 0 stands for all rows; a null one is of kind NULL or VALUES */
     union {
         const uint64_t *cells;
         const struct imv_value *values; /* kind VALUES */

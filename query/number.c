@@ -284,9 +284,8 @@ static bool is_decimal(struct imv_str text) {
 static bool is_word(struct imv_str text, const char *word) { return imv_str_equal(text, imv_str_from(word)); }
 
 bool imv_float_parse(struct imv_str text, double *number) {
-    if (is_word(text, "NaN")) return *number = NAN, true;
-    if (is_word(text, "Infinity") || is_word(text, "+Infinity")) return *number = INFINITY, true;
-    if (is_word(text, "-Infinity")) return *number = -INFINITY, true;
+    *number = is_word(text, "NaN") ? NAN : is_word(text, "-Infinity") ? -INFINITY : INFINITY;
+    if (isnan(*number) || *number < 0 || is_word(text, "Infinity") || is_word(text, "+Infinity")) return true;
     if (!is_decimal(text)) return false;
     char small[128];
     char *copy = text.size < sizeof small ? small : malloc(text.size + 1);

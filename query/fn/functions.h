@@ -27,6 +27,14 @@ struct imv_call {
     const char *name;        /* of the function or operator, for messages */
 };
 
+/* Fails with IMV_INVALID at the place of the call. */
+imv_status imv_call_fail(struct imv_call *call, const char *code, const char *detail, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* TypeError / InvalidArgumentValue: what the function needs, and what it got. */
+imv_status imv_call_fail_argument(struct imv_call *call, const char *needs, const struct imv_value *got);
+/* A list value of items; fails when lists nest too deep. */
+imv_status imv_call_list(struct imv_call *call, const struct imv_value *items, size_t count, struct imv_value *list);
+
 typedef imv_status imv_scalar_function(struct imv_call *call, const struct imv_value *arguments, size_t count,
                                        struct imv_value *result);
 

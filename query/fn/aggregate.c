@@ -1,0 +1,459 @@
+#include "query/fn/aggregate.h"
+
+#include "query/exec.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- count ---- */
+
+struct count {
+    uint64_t rows;
+};
+
+static uint64_t count_bits(const uint64_t *bits, size_t first, size_t end) {
+    uint64_t count = 0;
+    for (; first < end && first % 64 != 0; first++) count += bits[first / 64] >> first % 64 & 1;
+    for (; first + 64 <= end; first += 64) count += (uint64_t)__builtin_popcountll(bits[first / 64]);
+    for (; first < end; first++) count += bits[first / 64] >> first % 64 & 1;
+    return count;
+}
+
+static uint64_t count_values(const struct imv_value *values, size_t first, size_t end) {
+    uint64_t count = 0;
+    for (size_t i = first; i < end; i++) count += values[i].kind != IMV_VALUE_NULL;
+    return count;
+}
+
+static imv_status count_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                               size_t first, size_t end) {
+    (void)call;
+    struct count *count = state;
+    if (argument == NULL) {
+        count->rows += end - first;
+    } else if (argument->constant) {
+        struct imv_value value = imv_column_value(argument, 0);
+        if (value.kind != IMV_VALUE_NULL) count->rows += end - first;
+    } else if (argument->kind == IMV_COLUMN_VALUES) {
+        count->rows += count_values(argument->values, first, end);
+    } else if (argument->kind > IMV_COLUMN_NULL) {
+        count->rows += argument->valid == NULL ? end - first : count_bits(argument->valid, first, end);
+    }
+    return IMV_OK;
+}
+
+static imv_status count_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    (void)call;
+    *result = imv_value_uinteger(((struct count *)state)->rows);
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_count = {
+    .state_bytes = sizeof(struct count), .update = count_update, .finish = count_finish};
+
+/* ---- sum and avg ---- */
+
+struct sum {
+    imv_int128 integers; /* exact, durations too */
+    double floats;
+    uint64_t count;
+    bool has_float, has_duration, has_number, has_unsigned;
+};
+
+static imv_int128 sum_of_integers(const uint64_t *cells, size_t count) {
+    imv_int128 total = 0;
+    for (size_t i = 0; i < count; i++) total += (int64_t)cells[i];
+    return total;
+}
+
+static imv_int128 sum_of_uintegers(const uint64_t *cells, size_t count) {
+    imv_int128 total = 0;
+    for (size_t i = 0; i < count; i++) total += (imv_int128)cells[i];
+    return total;
+}
+
+/* Four running sums: an addition need not wait for the one before. */
+static double sum_of_floats(const uint64_t *cells, size_t count) {
+    double totals[4] = {0};
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (size_t lane = 0; lane < 4; lane++) totals[lane] += imv_cell_float(cells[i + lane]);
+    for (; i < count; i++) totals[0] += imv_cell_float(cells[i]);
+    return (totals[0] + totals[1]) + (totals[2] + totals[3]);
+}
+
+static void sum_cells(struct sum *sum, enum imv_column_kind kind, const uint64_t *cells, size_t count) {
+    sum->count += count;
+    sum->has_duration |= kind == IMV_COLUMN_DURATION;
+    sum->has_number |= kind != IMV_COLUMN_DURATION;
+    sum->has_float |= kind == IMV_COLUMN_FLOAT;
+    sum->has_unsigned |= kind == IMV_COLUMN_UINTEGER;
+    if (kind == IMV_COLUMN_FLOAT)
+        sum->floats += sum_of_floats(cells, count);
+    else
+        sum->integers += kind == IMV_COLUMN_UINTEGER ? sum_of_uintegers(cells, count) : sum_of_integers(cells, count);
+}
+
+static imv_status sum_value(struct imv_aggregate_call *call, struct sum *sum, const struct imv_value *value) {
+    switch ((imv_value_kind)value->kind) {
+        case IMV_VALUE_NULL: break;
+        case IMV_VALUE_INTEGER: sum_cells(sum, IMV_COLUMN_INTEGER, &value->uinteger, 1); break;
+        case IMV_VALUE_UINTEGER: sum_cells(sum, IMV_COLUMN_UINTEGER, &value->uinteger, 1); break;
+        case IMV_VALUE_FLOAT: sum_cells(sum, IMV_COLUMN_FLOAT, &value->uinteger, 1); break;
+        case IMV_VALUE_DURATION: sum_cells(sum, IMV_COLUMN_DURATION, &value->uinteger, 1); break;
+        default: return imv_call_fail_argument(&call->call, "numbers or durations", value);
+    }
+    return IMV_OK;
+}
+
+static bool is_summable(enum imv_column_kind kind) {
+    return kind == IMV_COLUMN_INTEGER || kind == IMV_COLUMN_UINTEGER || kind == IMV_COLUMN_FLOAT ||
+           kind == IMV_COLUMN_DURATION;
+}
+
+static imv_status sum_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                             size_t first, size_t end) {
+    struct sum *sum = state;
+    if (is_summable((enum imv_column_kind)argument->kind) && !argument->constant && argument->valid == NULL) {
+        sum_cells(sum, (enum imv_column_kind)argument->kind, argument->cells + first, end - first);
+        return IMV_OK;
+    }
+    imv_status status = IMV_OK;
+    for (size_t i = first; i < end && status == IMV_OK; i++) {
+        struct imv_value value = imv_column_value(argument, i);
+        status = sum_value(call, sum, &value);
+    }
+    return status;
+}
+
+static imv_status sum_mixed(struct imv_aggregate_call *call) {
+    return imv_call_fail(&call->call, "TypeError", "InvalidArgumentValue", "%s cannot mix numbers and durations",
+                         call->call.name);
+}
+
+static imv_status sum_overflow(struct imv_aggregate_call *call) {
+    return imv_call_fail(&call->call, "ArithmeticError", "IntegerOverflow", "the result of %s does not fit 64 bits",
+                         call->call.name);
+}
+
+static imv_status sum_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    struct sum *sum = state;
+    if (sum->has_duration && sum->has_number) return sum_mixed(call);
+    if (sum->has_float) {
+        *result = imv_value_float((double)sum->integers + sum->floats);
+    } else if (sum->integers >= INT64_MIN && sum->integers <= INT64_MAX) {
+        int64_t total = (int64_t)sum->integers;
+        *result = sum->has_duration ? imv_value_duration(total) : imv_value_integer(total);
+    } else if (sum->has_unsigned && sum->integers > 0 && sum->integers <= UINT64_MAX) {
+        *result = imv_value_uinteger((uint64_t)sum->integers);
+    } else {
+        return sum_overflow(call);
+    }
+    return IMV_OK;
+}
+
+static imv_status avg_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    struct sum *sum = state;
+    *result = imv_value_null();
+    if (sum->count == 0) return IMV_OK;
+    if (sum->has_duration && sum->has_number) return sum_mixed(call);
+    if (sum->has_duration)
+        *result = imv_value_duration((int64_t)(sum->integers / (imv_int128)sum->count));
+    else
+        *result = imv_value_float(((double)sum->integers + sum->floats) / (double)sum->count);
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_sum = {
+    .state_bytes = sizeof(struct sum), .update = sum_update, .finish = sum_finish};
+const struct imv_aggregate imv_aggregate_avg = {
+    .state_bytes = sizeof(struct sum), .update = sum_update, .finish = avg_finish};
+
+/* ---- min and max ---- */
+
+struct extreme {
+    struct imv_value best; /* null: none yet */
+};
+
+/* Sets the state when value is better: sign is -1 for min and 1 for max. */
+static imv_status extreme_value(struct imv_aggregate_call *call, struct extreme *extreme, const struct imv_value *value,
+                                int sign) {
+    if (value->kind == IMV_VALUE_NULL) return IMV_OK;
+    if (extreme->best.kind != IMV_VALUE_NULL && imv_value_order(value, &extreme->best) * sign <= 0) return IMV_OK;
+    if (imv_value_copy(call->call.arena, value, &extreme->best)) return IMV_OK;
+    return imv_exec_fail_memory(call->call.exec);
+}
+
+static int64_t max_of_integers(const uint64_t *cells, size_t count) {
+    int64_t best = (int64_t)cells[0];
+    for (size_t i = 1; i < count; i++) best = (int64_t)cells[i] > best ? (int64_t)cells[i] : best;
+    return best;
+}
+
+static int64_t min_of_integers(const uint64_t *cells, size_t count) {
+    int64_t best = (int64_t)cells[0];
+    for (size_t i = 1; i < count; i++) best = (int64_t)cells[i] < best ? (int64_t)cells[i] : best;
+    return best;
+}
+
+/* NaN is above every number: it is the maximum when there is one, and the minimum only of NaNs alone. */
+static double max_of_floats(const uint64_t *cells, size_t count) {
+    double best = imv_cell_float(cells[0]);
+    bool nan = isnan(best);
+    for (size_t i = 1; i < count; i++) {
+        double value = imv_cell_float(cells[i]);
+        nan |= isnan(value);
+        best = value > best ? value : best;
+    }
+    return nan ? NAN : best;
+}
+
+static double min_of_floats(const uint64_t *cells, size_t count) {
+    double best = NAN;
+    size_t i = 0;
+    while (i < count && isnan(best)) best = imv_cell_float(cells[i++]);
+    for (; i < count; i++) {
+        double value = imv_cell_float(cells[i]);
+        best = value < best ? value : best;
+    }
+    return best;
+}
+
+static imv_status extreme_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                                 size_t first, size_t end, int sign) {
+    imv_status status = IMV_OK;
+    bool dense = !argument->constant && argument->valid == NULL && first < end;
+    const uint64_t *cells = argument->cells + first;
+    if (dense && (argument->kind == IMV_COLUMN_INTEGER || argument->kind == IMV_COLUMN_TIME)) {
+        int64_t best = sign > 0 ? max_of_integers(cells, end - first) : min_of_integers(cells, end - first);
+        struct imv_value value = imv_column_cell_value((enum imv_column_kind)argument->kind, (uint64_t)best);
+        return extreme_value(call, state, &value, sign);
+    }
+    if (dense && argument->kind == IMV_COLUMN_FLOAT) {
+        struct imv_value value =
+            imv_value_float(sign > 0 ? max_of_floats(cells, end - first) : min_of_floats(cells, end - first));
+        return extreme_value(call, state, &value, sign);
+    }
+    if (argument->constant && end > first) end = first + 1;
+    for (size_t i = first; i < end && status == IMV_OK; i++) {
+        struct imv_value value = imv_column_value(argument, i);
+        status = extreme_value(call, state, &value, sign);
+    }
+    return status;
+}
+
+static imv_status min_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                             size_t first, size_t end) {
+    return extreme_update(call, state, argument, first, end, -1);
+}
+
+static imv_status max_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                             size_t first, size_t end) {
+    return extreme_update(call, state, argument, first, end, 1);
+}
+
+static imv_status extreme_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    (void)call;
+    *result = ((struct extreme *)state)->best;
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_min = {
+    .state_bytes = sizeof(struct extreme), .update = min_update, .finish = extreme_finish};
+const struct imv_aggregate imv_aggregate_max = {
+    .state_bytes = sizeof(struct extreme), .update = max_update, .finish = extreme_finish};
+
+/* ---- first and last ---- */
+
+struct edge {
+    struct imv_value value;
+    int64_t time;
+    bool found;
+};
+
+/* Of rows with equal times the first one is first and the last one last. */
+static imv_status edge_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                              size_t first, size_t end, int sign) {
+    struct edge *edge = state;
+    size_t best = end;
+    for (size_t i = first; i < end; i++) {
+        struct imv_value value = imv_column_value(argument, i), time = imv_value_null();
+        if (value.kind == IMV_VALUE_NULL) continue;
+        if (call->times != NULL) time = imv_column_value(call->times, i);
+        int64_t at = time.kind == IMV_VALUE_TIME ? time.integer : 0;
+        if (edge->found && (sign > 0 ? at < edge->time : at >= edge->time)) continue;
+        edge->found = true;
+        edge->time = at;
+        best = i;
+    }
+    if (best == end) return IMV_OK;
+    struct imv_value value = imv_column_value(argument, best);
+    return imv_value_copy(call->call.arena, &value, &edge->value) ? IMV_OK : imv_exec_fail_memory(call->call.exec);
+}
+
+static imv_status first_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                               size_t first, size_t end) {
+    return edge_update(call, state, argument, first, end, -1);
+}
+
+static imv_status last_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                              size_t first, size_t end) {
+    return edge_update(call, state, argument, first, end, 1);
+}
+
+static imv_status edge_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    (void)call;
+    *result = ((struct edge *)state)->value;
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_first = {
+    .state_bytes = sizeof(struct edge), .by_time = true, .update = first_update, .finish = edge_finish};
+const struct imv_aggregate imv_aggregate_last = {
+    .state_bytes = sizeof(struct edge), .by_time = true, .update = last_update, .finish = edge_finish};
+
+/* ---- standard deviation ---- */
+
+/* Count, mean and sum of squared deviations; runs are joined by Chan's formula, which loses no digits when the mean is
+ * large against the deviation. */
+struct deviation {
+    double count, mean, squares;
+};
+
+static void deviation_join(struct deviation *into, const struct deviation *run) {
+    if (run->count == 0) return;
+    double count = into->count + run->count, delta = run->mean - into->mean;
+    into->mean += delta * run->count / count;
+    into->squares += run->squares + delta * delta * into->count * run->count / count;
+    into->count = count;
+}
+
+static imv_status deviation_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                                   size_t first, size_t end) {
+    for (size_t i = first; i < end; i++) {
+        struct imv_value value = imv_column_value(argument, i);
+        if (value.kind == IMV_VALUE_NULL) continue;
+        if (!imv_value_is_number(&value)) return imv_call_fail_argument(&call->call, "numbers", &value);
+        deviation_join(state, &(struct deviation){.count = 1, .mean = imv_value_to_float(&value)});
+    }
+    return IMV_OK;
+}
+
+/* Of a sample; 0 when there are not two values, as in openCypher. */
+static imv_status stdev_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    (void)call;
+    const struct deviation *deviation = state;
+    *result = imv_value_float(deviation->count < 2 ? 0 : sqrt(deviation->squares / (deviation->count - 1)));
+    return IMV_OK;
+}
+
+static imv_status stdevp_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    (void)call;
+    const struct deviation *deviation = state;
+    *result = imv_value_float(deviation->count < 1 ? 0 : sqrt(deviation->squares / deviation->count));
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_stdev = {
+    .state_bytes = sizeof(struct deviation), .update = deviation_update, .finish = stdev_finish};
+const struct imv_aggregate imv_aggregate_stdevp = {
+    .state_bytes = sizeof(struct deviation), .update = deviation_update, .finish = stdevp_finish};
+
+/* ---- percentiles and collect: all values ---- */
+
+struct values {
+    struct imv_value *items;
+    size_t count, capacity;
+};
+
+static bool values_grow(struct imv_arena *arena, struct values *values) {
+    size_t capacity = values->capacity == 0 ? 4 : values->capacity * 2;
+    struct imv_value *items = imv_arena_alloc(arena, capacity * sizeof *items);
+    if (items == NULL) return false;
+    if (values->count > 0) memcpy(items, values->items, values->count * sizeof *items);
+    values->items = items;
+    values->capacity = capacity;
+    return true;
+}
+
+static imv_status values_push(struct imv_aggregate_call *call, struct values *values, const struct imv_value *value) {
+    struct imv_arena *arena = call->call.arena;
+    bool pushed = values->count < values->capacity || values_grow(arena, values);
+    if (!pushed || !imv_value_copy(arena, value, &values->items[values->count]))
+        return imv_exec_fail_memory(call->call.exec);
+    values->count++;
+    return IMV_OK;
+}
+
+static imv_status collect_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                                 size_t first, size_t end) {
+    imv_status status = IMV_OK;
+    for (size_t i = first; i < end && status == IMV_OK; i++) {
+        struct imv_value value = imv_column_value(argument, i);
+        if (value.kind != IMV_VALUE_NULL) status = values_push(call, state, &value);
+    }
+    return status;
+}
+
+static imv_status collect_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    const struct values *values = state;
+    return imv_call_list(&call->call, values->items, values->count, result);
+}
+
+static imv_status percentile_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
+                                    size_t first, size_t end) {
+    imv_status status = IMV_OK;
+    for (size_t i = first; i < end && status == IMV_OK; i++) {
+        struct imv_value value = imv_column_value(argument, i);
+        if (value.kind == IMV_VALUE_NULL) continue;
+        if (!imv_value_is_number(&value)) return imv_call_fail_argument(&call->call, "numbers", &value);
+        status = values_push(call, state, &value);
+    }
+    return status;
+}
+
+static int order_values(const void *a, const void *b) { return imv_value_order(a, b); }
+
+/* Sorts the values and checks the fraction. */
+static imv_status percentile_begin(struct imv_aggregate_call *call, struct values *values, double *fraction) {
+    const struct imv_value *parameter = &call->parameter;
+    *fraction = imv_value_is_number(parameter) ? imv_value_to_float(parameter) : -1;
+    if (!(*fraction >= 0 && *fraction <= 1))
+        return imv_call_fail(&call->call, "ArgumentError", "NumberOutOfRange", "%s needs a fraction between 0 and 1",
+                             call->call.name);
+    if (values->count > 1) qsort(values->items, values->count, sizeof *values->items, order_values);
+    return IMV_OK;
+}
+
+/* Between the two neighbours. */
+static imv_status percentile_cont_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    struct values *values = state;
+    double fraction;
+    *result = imv_value_null();
+    imv_status status = percentile_begin(call, values, &fraction);
+    if (status != IMV_OK || values->count == 0) return status;
+    double position = fraction * (double)(values->count - 1);
+    size_t below = (size_t)position, above = below + 1 < values->count ? below + 1 : below;
+    double low = imv_value_to_float(&values->items[below]), high = imv_value_to_float(&values->items[above]);
+    *result = imv_value_float(below == above ? low : low + (high - low) * (position - (double)below));
+    return IMV_OK;
+}
+
+/* The nearest rank: the smallest value with at least that fraction of the values at or below it. */
+static imv_status percentile_disc_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
+    struct values *values = state;
+    double fraction;
+    *result = imv_value_null();
+    imv_status status = percentile_begin(call, values, &fraction);
+    if (status != IMV_OK || values->count == 0) return status;
+    double rank = ceil(fraction * (double)values->count);
+    *result = values->items[rank < 1 ? 0 : (size_t)rank - 1];
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_percentile_cont = {
+    .state_bytes = sizeof(struct values), .update = percentile_update, .finish = percentile_cont_finish};
+const struct imv_aggregate imv_aggregate_percentile_disc = {
+    .state_bytes = sizeof(struct values), .update = percentile_update, .finish = percentile_disc_finish};
+const struct imv_aggregate imv_aggregate_collect = {
+    .state_bytes = sizeof(struct values), .update = collect_update, .finish = collect_finish};
