@@ -437,7 +437,13 @@ void imv_expr_print(struct imv_buffer *out, const struct imv_expr *expr) {
                 print_name(out, expr->parameter.name);
             }
             return;
-        case IMV_EXPR_VARIABLE: print_name(out, expr->variable.name); return;
+        case IMV_EXPR_VARIABLE:
+            if (expr->variable.field) {
+                imv_buffer_append_str(out, expr->variable.name);
+            } else {
+                print_name(out, expr->variable.name);
+            }
+            return;
         case IMV_EXPR_PROPERTY:
             print_base(out, expr->property.base);
             put(out, ".");

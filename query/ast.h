@@ -42,6 +42,11 @@ struct imv_span {
     uint32_t offset, size;
 };
 
+/* The bytes of a span. */
+static inline struct imv_str imv_span_text(struct imv_str text, struct imv_span span) {
+    return (struct imv_str){text.data + span.offset, span.size};
+}
+
 /* What is known of a value before the query runs. ANY when it is known only then. Every type admits null. */
 enum imv_static_type {
     IMV_STATIC_ANY,
@@ -188,6 +193,7 @@ struct imv_expr {
             /* set by the binder */
             uint32_t slot;
             bool local;                    /* slot counts locals, not the row */
+            bool field;                    /* of samples or a window: name is "s.usage_user" */
             struct imv_variable *variable; /* NULL when the slot is a field's, a key's or an aggregate's */
         } variable;
         struct {

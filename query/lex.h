@@ -65,11 +65,6 @@ struct imv_token {
 /* The first token at or after offset (at most text.size, which is below 4 GiB). Any thread. */
 struct imv_token imv_lex(struct imv_str text, uint32_t offset);
 
-/* The bytes of a span. */
-static inline struct imv_str imv_span_text(struct imv_str text, struct imv_span span) {
-    return (struct imv_str){text.data + span.offset, span.size};
-}
-
 /* True when the token is a NAME equal to keyword (upper case ASCII), in any case. */
 bool imv_token_is(struct imv_str text, struct imv_token token, const char *keyword);
 
