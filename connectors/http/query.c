@@ -74,11 +74,19 @@ static void post(struct query *query) {
 
 /* ---- the query's thread ---- */
 
+/* Waits until the connection took some output, the query was cancelled, or its time is up. Called with the lock held. */
+static void wait_for_client(struct query *query) {
+    struct timespec deadline = {query->request.deadline_ns / 1000000000, query->request.deadline_ns % 1000000000};
+    imv_query_pool_wait_begin(query->context->pool);
+    if (pthread_cond_timedwait(&query->moved, &query->lock, &deadline) != 0) atomic_store(&query->cancelled, true);
+    imv_query_pool_wait_end(query->context->pool);
+}
+
 static bool write_out(void *context, const char *bytes, size_t size) {
     struct query *query = context;
     pthread_mutex_lock(&query->lock);
     while (query->out.size > 0 && query->out.size + size > QUERY_OUTPUT_BYTES_MAX && !atomic_load(&query->cancelled))
-        pthread_cond_wait(&query->moved, &query->lock);
+        wait_for_client(query);
     bool written = !atomic_load(&query->cancelled) && imv_buffer_append(&query->out, bytes, size);
     if (written) post(query);
     pthread_mutex_unlock(&query->lock);
@@ -198,7 +206,11 @@ static void begin(struct imv_http_request *http) {
     query->http = http;
     query->done = true; /* until it is submitted nobody else holds it */
     pthread_mutex_init(&query->lock, NULL);
-    pthread_cond_init(&query->moved, NULL);
+    pthread_condattr_t monotonic; /* deadlines are monotonic */
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&query->moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     imv_arena_init(&query->arena, 16 * 1024, NULL);
     imv_buffer_init(&query->body, BODY_BYTES_MAX);
     imv_buffer_init(&query->out, SIZE_MAX / 2); /* bounded by write_out: one piece may pass the limit */
