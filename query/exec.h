@@ -21,6 +21,7 @@
 #include "storage/base/budget.h"
 #include "storage/base/prng.h"
 
+struct imv_regex;
 struct imv_twin_readers;
 
 struct imv_exec {
@@ -37,12 +38,19 @@ struct imv_exec {
     uint64_t hash_seed;                 /* of tables keyed by what the query computes */
     struct imv_prng prng;               /* of rand() */
     uint64_t samples;                   /* rows read from series */
-    uint32_t locals_count;              /* of the widest branch */
+    struct imv_value *locals;           /* variables of comprehensions, by number */
+    uint64_t steps;                     /* of loops, to poll now and then */
+    struct imv_regex *regexes;
     struct imv_twin_readers *twin_readers;
 };
 
 /* IMV_TIMEOUT or IMV_CANCELLED, with the error filled, when the statement is to end; else IMV_OK. */
 imv_status imv_exec_poll(struct imv_exec *exec);
+
+/* The same every 1,024 calls: for the body of a loop. */
+static inline imv_status imv_exec_step(struct imv_exec *exec) {
+    return ++exec->steps % 1024 == 0 ? imv_exec_poll(exec) : IMV_OK;
+}
 
 /* Fills the error for a place in the text and returns status. */
 imv_status imv_exec_fail(struct imv_exec *exec, imv_status status, struct imv_span span, const char *code,

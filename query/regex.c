@@ -11,6 +11,7 @@
 enum { MATCH_STEPS_MAX = 1000 * 1000, MATCH_HEAP_KIB = 1024, PATTERN_BYTES_MAX = 4096 };
 
 struct imv_regex {
+    struct imv_regex *next; /* of the statement */
     pcre2_code *code;
     pcre2_match_data *match;
     pcre2_match_context *limits;
@@ -63,4 +64,17 @@ imv_status imv_regex_match(struct imv_call *call, const struct imv_regex *regex,
     /* Text that is no UTF-8 matches nothing. */
     if (result <= PCRE2_ERROR_UTF8_ERR1 && result >= PCRE2_ERROR_UTF8_ERR21) return IMV_OK;
     return imv_call_fail(call, "ArgumentError", "InvalidRegex", "matching this pattern takes too many steps");
+}
+
+void imv_regex_keep(struct imv_exec *exec, struct imv_regex *regex) {
+    regex->next = exec->regexes;
+    exec->regexes = regex;
+}
+
+void imv_regexes_free(struct imv_exec *exec) {
+    while (exec->regexes != NULL) {
+        struct imv_regex *next = exec->regexes->next;
+        imv_regex_free(exec->regexes);
+        exec->regexes = next;
+    }
 }

@@ -14,3 +14,7 @@ imv_status imv_regex_new(struct imv_call *call, struct imv_str pattern, struct i
 void imv_regex_free(struct imv_regex *regex);
 
 imv_status imv_regex_match(struct imv_call *call, const struct imv_regex *regex, struct imv_str text, bool *matches);
+
+/* Gives the regex to the statement, which frees all that it has when it ends. */
+void imv_regex_keep(struct imv_exec *exec, struct imv_regex *regex);
+void imv_regexes_free(struct imv_exec *exec);
