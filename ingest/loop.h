@@ -117,7 +117,7 @@ void imv_loop_post(struct imv_loop *loop, struct imv_loop_message *message);
 imv_status imv_loop_listen(struct imv_loop *loop, const char *address, uint16_t port,
                            const struct imv_conn_handler *handler, void *context, uint16_t *bound_port,
                            struct imv_error *err);
-/* Stops accepting; open connections stay. */
+/* Stops accepting; open connections stay. Not from within a handler. */
 void imv_loop_stop_listening(struct imv_loop *loop);
 /* The loops among which accepted connections are spread, this one included; the array must outlive them. Without it a
  * loop keeps what it accepts. */
