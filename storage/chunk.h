@@ -57,16 +57,20 @@ struct imv_chunk {
     uint32_t vectors;
     uint32_t columns; /* timestamps not counted */
     int64_t time_min, time_max;
-    const uint8_t *directory; /* private to chunk.c from here on */
+    const uint8_t *column_ids; /* private to chunk.c from here on */
+    const uint8_t *entries;
     const uint8_t *statistics;
+    const uint8_t *data;
+    uint64_t seed;
+    uint8_t id_bytes, data_end_bytes, statistics_end_bytes;
 };
 
 /* Statistics of one column in one vector. Of strings only the count is kept; of FLOAT, min and max leave NaN out and
  * sum is defined as the sequential sum in row order of the values that are not NaN. */
 struct imv_chunk_statistics {
-    uint32_t count;      /* rows with a value */
-    uint32_t nan_count;  /* of FLOAT */
-    uint64_t min, max;   /* cells; undefined when count == nan_count */
+    uint32_t count;       /* rows with a value */
+    uint32_t nan_count;   /* of FLOAT */
+    uint64_t min, max;    /* cells; undefined when count == nan_count */
     uint64_t first, last; /* cells of the first and the last row with a value */
     double sum_float;
     imv_int128 sum_integer; /* INTEGER, UINTEGER, BOOLEAN: exact */

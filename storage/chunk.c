@@ -1,0 +1,860 @@
+/* chunk.c - the byte layout of a chunk, its statistics, and its way in and out. All numbers are little-endian.
+ *
+ *     +----------+--------+--------+----------+-----------+-----------+---------+------------+------ - -
+ *     | checksum | format | widths | rows - 1 | columns C | column id | entries | statistics | data
+ *     | u64      | u8     | u8     | u16      | u16       | C times   |         |            |
+ *     +----------+--------+--------+----------+-----------+-----------+---------+------------+------ - -
+ *     |<-------------------- 14 bytes ------------------->|
+ *
+ * The checksum is the XXH3-64 of all that stands between it and the data. widths: how many bytes, less 1, a column id
+ * (bits 0-1), a data end (bits 2-3) and a statistics end (bits 4-5) take in this chunk. Column ids rise strictly.
+ *
+ * Entries: one for each vector of the timestamps, then for each vector of the first column, and so on.
+ *
+ *     | codec: 5 bits, type: 3 bits | checksum u32 | end of its data | end of its statistics |
+ *
+ * The ends count from the start of `data` and of `statistics`; a piece starts where the one before ends. The checksum is
+ * the low half of the XXH3-64 of the data piece. All hashes are seeded with that of the chunk's identity, data pieces
+ * with the entry's number added, so that pieces cannot trade places.
+ *
+ * Data of a piece: when some of the rows have no value, which rows do; then the encoding (codec/codec.h) of the values
+ * that are there. Of timestamps: less the vector's first. Nothing when no row has a value.
+ *
+ *     which rows: u8 0 | bitmap, a bit a row
+ *                 u8 1 (the first run has values) or 2 (it has none) | runs: varint | block of run lengths less 1
+ *
+ * Statistics of a timestamp vector: distance of its first from the chunk's start (varint; left out for vector 0), then
+ * of its last from its first (varint). Statistics of a column's vector:
+ *
+ *     flags u8 | rows without value: varint, if NULLS | end here if that is all rows, or of a STRING
+ *     NaN count: varint, if NANS
+ *     integers:          min: zigzag | max - min | first - min | last - min | sum - count * min, up to 128 bits
+ *     floats, DECIMAL:   digits: u8 | min * 10^digits: zigzag | and of the others, as above | sum: 8 bytes
+ *     floats, otherwise: first | last | min | max | sum: 8 bytes each; min and max are left out when all are NaN
+ *
+ * With SAME, min, max, first and last are one cell: it is stored once, and the integers' sum is not.
+ */
+#include "storage/chunk.h"
+
+#include "storage/base/arena.h"
+#include "storage/base/assert.h"
+#include "storage/base/hash.h"
+#include "storage/codec/codec.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    FORMAT = 0xc1,
+    CHECKSUM_BYTES = 8,
+    HEADER_BYTES = 14,
+    CODEC_BITS = 5,
+    ENTRY_FIXED_BYTES = 5, /* tag and checksum */
+    STATISTICS_BYTES_MAX = 80,
+    VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
+};
+_Static_assert((int)IMV_VECTOR_ROWS == (int)IMV_PACK_COUNT_MAX, "a codec takes a vector");
+_Static_assert(IMV_CODECS_COUNT <= 1 << CODEC_BITS, "the tag has five bits for the codec");
+
+__extension__ typedef unsigned __int128 uint128;
+
+enum statistics_flag { NULLS = 1, NANS = 2, SAME = 4, DECIMAL = 8, ALL_FLAGS = 15 };
+enum validity_kind { VALID_BITS = 0, VALID_RUNS_FIRST_SET = 1, VALID_RUNS_FIRST_CLEAR = 2 };
+
+static uint64_t seed_of(const struct imv_chunk_id *id) {
+    uint8_t bytes[20];
+    imv_put_u32(bytes, id->label);
+    imv_put_u64(bytes + 4, id->series);
+    imv_put_u64(bytes + 12, (uint64_t)id->start);
+    return imv_hash64(bytes, sizeof bytes, 0);
+}
+
+/* ---- small integers of a width that the chunk chose ---- */
+
+static unsigned bytes_of(uint64_t number) { return number < 256 ? 1 : (imv_bits_of(number) + 7) / 8; }
+
+static uint8_t *put_number(uint8_t *to, uint64_t number, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; i++) *to++ = (uint8_t)(number >> (8 * i));
+    return to;
+}
+
+static inline uint32_t get_number(const uint8_t *from, unsigned bytes) {
+    uint32_t number = 0;
+    for (unsigned i = 0; i < bytes; i++) number |= (uint32_t)from[i] << (8 * i);
+    return number;
+}
+
+static uint8_t *put_sum(uint8_t *to, uint128 sum) {
+    for (; sum >= 0x80; sum >>= 7) *to++ = (uint8_t)sum | 0x80;
+    *to++ = (uint8_t)sum;
+    return to;
+}
+
+static const uint8_t *get_sum(const uint8_t *from, const uint8_t *end, uint128 *sum) {
+    *sum = 0;
+    for (unsigned shift = 0; shift < 128 && from < end; shift += 7) {
+        uint8_t byte = *from++;
+        *sum |= (uint128)(byte & 0x7f) << shift;
+        if (byte < 0x80) return from;
+    }
+    return NULL;
+}
+
+/* ---- statistics: gathering ---- */
+
+static void gather_integers(const uint64_t *cells, size_t count, bool is_unsigned,
+                            struct imv_chunk_statistics *statistics) {
+    uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0;
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    uint64_t low_halves = 0, high_halves = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t value = (int64_t)(cells[i] ^ flip);
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    statistics->min = (uint64_t)low ^ flip;
+    statistics->max = (uint64_t)high ^ flip;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t distance = cells[i] - statistics->min;
+        low_halves += distance & UINT32_MAX;
+        high_halves += distance >> 32;
+    }
+    imv_int128 least = is_unsigned ? (imv_int128)statistics->min : (imv_int128)(int64_t)statistics->min;
+    statistics->sum_integer = least * (imv_int128)count + (imv_int128)low_halves + ((imv_int128)high_halves << 32);
+}
+
+static void gather_floats(const uint64_t *cells, size_t count, struct imv_chunk_statistics *statistics) {
+    double sum = 0, low = INFINITY, high = -INFINITY;
+    uint32_t nan_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        double value = imv_cell_float(cells[i]);
+        if (isnan(value)) {
+            nan_count++;
+            continue;
+        }
+        sum += value;
+        if (value < low || i == nan_count) low = value;
+        if (value > high || i == nan_count) high = value;
+    }
+    statistics->nan_count = nan_count;
+    statistics->min = nan_count == count ? 0 : imv_float_cell(low);
+    statistics->max = nan_count == count ? 0 : imv_float_cell(high);
+    statistics->sum_float = sum;
+}
+
+/* Of the count values that are there, in row order. */
+static void gather(imv_type type, const uint64_t *cells, size_t count, struct imv_chunk_statistics *statistics) {
+    *statistics = (struct imv_chunk_statistics){.count = (uint32_t)count};
+    if (count == 0 || type == IMV_STRING) return;
+    statistics->first = cells[0];
+    statistics->last = cells[count - 1];
+    if (type == IMV_FLOAT)
+        gather_floats(cells, count, statistics);
+    else
+        gather_integers(cells, count, type == IMV_UINTEGER, statistics);
+}
+
+/* ---- statistics: writing ---- */
+
+static const double decimal_power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+enum { DIGITS_MAX = sizeof decimal_power / sizeof *decimal_power - 1 };
+
+/* The four cells as integers over 10^digits. A correctly rounded quotient of exact operands gives back every decimal. */
+static bool as_decimals(const uint64_t cells[4], unsigned digits, int64_t integers[4]) {
+    for (int i = 0; i < 4; i++) {
+        double scaled = imv_cell_float(cells[i]) * decimal_power[digits];
+        if (!(fabs(scaled) < 0x1p52)) return false;
+        double whole = nearbyint(scaled);
+        if (imv_float_cell(whole / decimal_power[digits]) != cells[i]) return false;
+        integers[i] = (int64_t)whole;
+    }
+    return true;
+}
+
+static uint8_t *put_range(uint8_t *to, const uint64_t cells[4], bool same) {
+    to = imv_put_varint(to, imv_zigzag((int64_t)cells[0]));
+    for (int i = 1; i < 4 && !same; i++) to = imv_put_varint(to, cells[i] - cells[0]);
+    return to;
+}
+
+static uint8_t *put_floats(uint8_t *to, const struct imv_chunk_statistics *statistics, uint8_t *flags) {
+    const uint64_t cells[4] = {statistics->min, statistics->max, statistics->first, statistics->last};
+    int64_t integers[4];
+    unsigned digits = 0;
+    bool all_nan = statistics->nan_count == statistics->count;
+    while (digits <= DIGITS_MAX && !as_decimals(cells, digits, integers)) digits++;
+    if (!all_nan && digits <= DIGITS_MAX) {
+        *flags |= DECIMAL;
+        *to++ = (uint8_t)digits;
+        to = put_range(to, (uint64_t *)integers, *flags & SAME);
+    } else {
+        const uint64_t order[4] = {statistics->first, statistics->last, statistics->min, statistics->max};
+        for (int i = 0; i < (*flags & SAME ? 1 : all_nan ? 2 : 4); i++, to += 8) imv_put_u64(to, order[i]);
+    }
+    imv_put_u64(to, imv_float_cell(statistics->sum_float));
+    return to + 8;
+}
+
+static uint8_t *put_integers(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics, bool same) {
+    const uint64_t cells[4] = {statistics->min, statistics->max, statistics->first, statistics->last};
+    to = put_range(to, cells, same);
+    if (same) return to;
+    imv_int128 least = type == IMV_UINTEGER ? (imv_int128)statistics->min : (imv_int128)(int64_t)statistics->min;
+    return put_sum(to, (uint128)(statistics->sum_integer - least * (imv_int128)statistics->count));
+}
+
+static bool is_same(const struct imv_chunk_statistics *statistics) {
+    bool all_nan = statistics->nan_count == statistics->count;
+    return statistics->first == statistics->last &&
+           (all_nan || (statistics->min == statistics->first && statistics->max == statistics->first));
+}
+
+static uint8_t *put_statistics(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics,
+                               uint32_t rows) {
+    uint8_t *flags = to++;
+    *flags = statistics->count < rows ? NULLS : 0;
+    if (statistics->count < rows) to = imv_put_varint(to, rows - statistics->count);
+    if (statistics->count == 0 || type == IMV_STRING) return to;
+    if (is_same(statistics)) *flags |= SAME;
+    if (statistics->nan_count > 0) {
+        *flags |= NANS;
+        to = imv_put_varint(to, statistics->nan_count);
+    }
+    return type == IMV_FLOAT ? put_floats(to, statistics, flags) : put_integers(to, type, statistics, *flags & SAME);
+}
+
+/* ---- statistics: reading ---- */
+
+/* cells: min, max, first, last. */
+static const uint8_t *get_range(const uint8_t *from, const uint8_t *end, uint64_t cells[4], bool same) {
+    uint64_t number;
+    from = imv_get_varint(from, end, &number);
+    if (from == NULL) return NULL;
+    cells[0] = cells[1] = cells[2] = cells[3] = (uint64_t)imv_unzigzag(number);
+    for (int i = 1; i < 4 && !same; i++) {
+        from = imv_get_varint(from, end, &number);
+        if (from == NULL) return NULL;
+        cells[i] += number;
+    }
+    return from;
+}
+
+static const uint8_t *get_floats(const uint8_t *from, const uint8_t *end, unsigned flags,
+                                 struct imv_chunk_statistics *statistics) {
+    uint64_t cells[4] = {0};
+    bool all_nan = statistics->nan_count == statistics->count;
+    if (flags & DECIMAL) {
+        if (from == end || *from > DIGITS_MAX) return NULL;
+        double divisor = decimal_power[*from++];
+        from = get_range(from, end, cells, flags & SAME);
+        if (from == NULL) return NULL;
+        for (int i = 0; i < 4; i++) cells[i] = imv_float_cell((double)(int64_t)cells[i] / divisor);
+    } else {
+        uint64_t order[4] = {0};
+        int stored = flags & SAME ? 1 : all_nan ? 2 : 4;
+        if (end - from < 8 * stored) return NULL;
+        for (int i = 0; i < stored; i++, from += 8) order[i] = imv_get_u64(from);
+        if (flags & SAME) order[1] = order[2] = order[3] = order[0];
+        cells[0] = all_nan ? 0 : order[2];
+        cells[1] = all_nan ? 0 : order[3];
+        cells[2] = order[0];
+        cells[3] = order[1];
+    }
+    if (end - from < 8) return NULL;
+    statistics->min = cells[0];
+    statistics->max = cells[1];
+    statistics->first = cells[2];
+    statistics->last = cells[3];
+    statistics->sum_float = imv_cell_float(imv_get_u64(from));
+    return from + 8;
+}
+
+static const uint8_t *get_integers(const uint8_t *from, const uint8_t *end, unsigned flags, imv_type type,
+                                   struct imv_chunk_statistics *statistics) {
+    uint64_t cells[4];
+    from = get_range(from, end, cells, flags & SAME);
+    if (from == NULL) return NULL;
+    statistics->min = cells[0];
+    statistics->max = cells[1];
+    statistics->first = cells[2];
+    statistics->last = cells[3];
+    uint128 above = 0;
+    if ((flags & SAME) == 0) from = get_sum(from, end, &above);
+    imv_int128 least = type == IMV_UINTEGER ? (imv_int128)cells[0] : (imv_int128)(int64_t)cells[0];
+    uint128 sum = (uint128)(least * (imv_int128)statistics->count) + above;
+    statistics->sum_integer = (imv_int128)sum;
+    return from;
+}
+
+/* Reads flags and counts. Returns where the rest starts. */
+static const uint8_t *get_counts(const uint8_t *from, const uint8_t *end, uint32_t rows, unsigned *flags,
+                                 struct imv_chunk_statistics *statistics) {
+    uint64_t nulls = 0;
+    if (from == end || *from > ALL_FLAGS) return NULL;
+    *flags = *from++;
+    if (*flags & NULLS) {
+        from = imv_get_varint(from, end, &nulls);
+        if (from == NULL || nulls == 0 || nulls > rows) return NULL;
+    }
+    statistics->count = rows - (uint32_t)nulls;
+    return from;
+}
+
+static bool parse_statistics(const uint8_t *from, const uint8_t *end, imv_type type, uint32_t rows,
+                             struct imv_chunk_statistics *statistics) {
+    unsigned flags;
+    uint64_t nan_count = 0;
+    *statistics = (struct imv_chunk_statistics){0};
+    from = get_counts(from, end, rows, &flags, statistics);
+    if (from == NULL) return false;
+    if (statistics->count == 0 || type == IMV_STRING) return from == end && (flags & ~(unsigned)NULLS) == 0;
+    if (flags & NANS) from = imv_get_varint(from, end, &nan_count);
+    if (from == NULL || nan_count > statistics->count) return false;
+    statistics->nan_count = (uint32_t)nan_count;
+    if (type == IMV_FLOAT)
+        from = get_floats(from, end, flags, statistics);
+    else
+        from = flags & (NANS | DECIMAL) ? NULL : get_integers(from, end, flags, type, statistics);
+    return from == end;
+}
+
+/* ---- which rows have a value ---- */
+
+static size_t count_bits(const uint64_t *bits, size_t rows) {
+    size_t count = 0;
+    for (size_t i = 0; i < (rows + 63) / 64; i++) count += (size_t)__builtin_popcountll(bits[i]);
+    return count;
+}
+
+/* Lengths less 1 of the runs of equal bits. */
+static size_t find_runs(const uint64_t *valid, size_t rows, uint64_t *lengths) {
+    size_t runs = 0;
+    for (size_t row = 0; row < rows; row++) {
+        if (row > 0 && imv_bit_get(valid, row) == imv_bit_get(valid, row - 1))
+            lengths[runs - 1]++;
+        else
+            lengths[runs++] = 0;
+    }
+    return runs;
+}
+
+/* Bits behind the last row are 0. */
+static uint8_t *put_validity(uint8_t *to, const uint64_t *valid, size_t rows) {
+    uint64_t lengths[IMV_VECTOR_ROWS];
+    size_t runs = find_runs(valid, rows, lengths), bits_bytes = (rows + 7) / 8;
+    struct imv_pack_plan plan;
+    imv_pack_plan(lengths, runs, false, &plan);
+    if (imv_varint_bytes(runs) + plan.bytes < bits_bytes) {
+        *to++ = imv_bit_get(valid, 0) ? VALID_RUNS_FIRST_SET : VALID_RUNS_FIRST_CLEAR;
+        to = imv_put_varint(to, runs);
+        return imv_pack_write(lengths, runs, &plan, to);
+    }
+    *to++ = VALID_BITS;
+    memcpy(to, valid, bits_bytes);
+    return to + bits_bytes;
+}
+
+static bool fill_runs(const uint64_t *lengths, size_t runs, bool set, uint64_t *valid, size_t rows) {
+    size_t row = 0;
+    for (size_t run = 0; run < runs; run++, set = !set) {
+        if (lengths[run] >= rows - row) return false;
+        for (size_t last = row + lengths[run]; row <= last; row++)
+            if (set) imv_bit_set(valid, row);
+    }
+    return row == rows;
+}
+
+/* Fills valid, which is zeroed, with exactly count of rows bits. Returns where the values start. */
+static const uint8_t *get_validity(const uint8_t *from, const uint8_t *end, uint64_t *valid, size_t rows,
+                                   size_t count) {
+    if (from == end) return NULL;
+    unsigned kind = *from++;
+    if (kind == VALID_BITS) {
+        size_t bytes = (rows + 7) / 8;
+        if ((size_t)(end - from) < bytes) return NULL;
+        memcpy(valid, from, bytes);
+        if (rows % 64 != 0 && valid[rows / 64] >> (rows % 64) != 0) return NULL;
+        from += bytes;
+    } else {
+        uint64_t runs, lengths[IMV_VECTOR_ROWS];
+        if (kind != VALID_RUNS_FIRST_SET && kind != VALID_RUNS_FIRST_CLEAR) return NULL;
+        from = imv_get_varint(from, end, &runs);
+        if (from == NULL || runs == 0 || runs > rows) return NULL;
+        from = imv_pack_read(from, end, runs, lengths);
+        if (from == NULL || !fill_runs(lengths, runs, kind == VALID_RUNS_FIRST_SET, valid, rows)) return NULL;
+    }
+    return count_bits(valid, rows) == count ? from : NULL;
+}
+
+/* Moves values from the front of cells to their rows, last first; rows without one get 0. */
+static void spread(uint64_t *cells, const uint64_t *valid, size_t rows, size_t count) {
+    for (size_t row = rows; row-- > 0;) {
+        bool set = imv_bit_get(valid, row);
+        count -= set;
+        cells[row] = set ? cells[count] : 0;
+    }
+}
+
+/* ---- encoding ---- */
+
+struct entry {
+    uint8_t tag;
+    uint32_t checksum;
+    size_t data_end, statistics_end;
+};
+
+struct encoder {
+    uint64_t seed;
+    struct imv_buffer data, statistics;
+    struct entry *entries;
+    size_t entries_count;
+};
+
+static imv_status no_room(const struct imv_buffer *buffer, size_t size, struct imv_error *err) {
+    if (size > buffer->size_max || buffer->size > buffer->size_max - size)
+        return imv_fail(err, IMV_FULL, "chunk: %zu bytes more do not fit a buffer of %zu", size, buffer->size_max);
+    return imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for %zu bytes", size);
+}
+
+/* Completes the entry whose data starts at data_start and whose statistics have been appended. */
+static void add_entry(struct encoder *encoder, imv_type type, imv_codec_id codec, size_t data_start) {
+    const char *data = encoder->data.data == NULL ? "" : encoder->data.data + data_start;
+    struct entry *entry = &encoder->entries[encoder->entries_count];
+    entry->tag = (uint8_t)((unsigned)codec | (unsigned)type << CODEC_BITS);
+    entry->data_end = encoder->data.size;
+    entry->statistics_end = encoder->statistics.size;
+    entry->checksum =
+        (uint32_t)imv_hash64(data, encoder->data.size - data_start, encoder->seed + encoder->entries_count);
+    encoder->entries_count++;
+}
+
+static imv_status append_numbers(struct encoder *encoder, const struct imv_codec_input *input, imv_codec_id *codec,
+                                 struct imv_error *err) {
+    struct imv_codec_plan plan;
+    imv_codec_choose(input, &plan);
+    char *to = imv_buffer_reserve(&encoder->data, plan.bytes);
+    if (to == NULL) return no_room(&encoder->data, plan.bytes, err);
+    imv_codec_encode(input, &plan, (uint8_t *)to);
+    encoder->data.size += plan.bytes;
+    *codec = plan.codec;
+    return IMV_OK;
+}
+
+static imv_status append_statistics(struct encoder *encoder, const uint8_t *bytes, const uint8_t *end,
+                                    struct imv_error *err) {
+    size_t size = (size_t)(end - bytes);
+    imv_assert(size <= STATISTICS_BYTES_MAX);
+    return imv_buffer_append(&encoder->statistics, bytes, size) ? IMV_OK : no_room(&encoder->statistics, size, err);
+}
+
+static imv_status encode_times(struct encoder *encoder, const int64_t *timestamps, size_t rows, struct imv_error *err) {
+    for (size_t first = 0; first < rows; first += IMV_VECTOR_ROWS) {
+        size_t count = rows - first < IMV_VECTOR_ROWS ? rows - first : IMV_VECTOR_ROWS;
+        const int64_t *times = timestamps + first;
+        uint64_t distances[IMV_VECTOR_ROWS];
+        for (size_t i = 0; i < count; i++) {
+            imv_assert(i + first == 0 || times[i] > times[(ptrdiff_t)i - 1]);
+            distances[i] = (uint64_t)times[i] - (uint64_t)times[0];
+        }
+        struct imv_codec_input input = {.type = IMV_INTEGER, .cells = distances, .count = count};
+        imv_codec_id codec = IMV_CODEC_RAW;
+        size_t data_start = encoder->data.size;
+        IMV_TRY(append_numbers(encoder, &input, &codec, err));
+        uint8_t bytes[STATISTICS_BYTES_MAX], *to = bytes;
+        if (first > 0) to = imv_put_varint(to, (uint64_t)times[0] - (uint64_t)timestamps[0]);
+        to = imv_put_varint(to, distances[count - 1]);
+        IMV_TRY(append_statistics(encoder, bytes, to, err));
+        add_entry(encoder, IMV_INTEGER, codec, data_start);
+    }
+    return IMV_OK;
+}
+
+/* Copies the bitmap of a vector, with 0 behind its rows, and the cells that have values. Returns how many these are. */
+static size_t collect(const struct imv_vector *values, size_t first, size_t rows, uint64_t *valid, uint64_t *cells) {
+    memcpy(valid, values->valid + first / 64, (rows + 63) / 64 * sizeof *valid);
+    if (rows % 64 != 0) valid[rows / 64] &= (UINT64_C(1) << rows % 64) - 1;
+    size_t count = 0;
+    for (size_t row = 0; row < rows; row++) {
+        cells[count] = values->cells[first + row];
+        count += imv_bit_get(valid, row);
+    }
+    return count;
+}
+
+static imv_status encode_vector(struct encoder *encoder, const struct imv_vector *values, size_t first, size_t rows,
+                                struct imv_codec_decimal *decimal, struct imv_error *err) {
+    uint64_t collected[IMV_VECTOR_ROWS + 1], valid[IMV_VECTOR_WORDS]; /* one more: collect writes ahead */
+    const uint64_t *cells = values->cells + first;
+    size_t count = rows, data_start = encoder->data.size;
+    imv_codec_id codec = IMV_CODEC_RAW;
+    if (values->valid != NULL) {
+        count = collect(values, first, rows, valid, collected);
+        cells = collected;
+    }
+    if (count > 0 && count < rows) {
+        char *to = imv_buffer_reserve(&encoder->data, VALIDITY_BYTES_MAX);
+        if (to == NULL) return no_room(&encoder->data, VALIDITY_BYTES_MAX, err);
+        encoder->data.size += (size_t)(put_validity((uint8_t *)to, valid, rows) - (uint8_t *)to);
+    }
+    if (count > 0 && values->type == IMV_STRING) {
+        IMV_TRY(imv_text_encode(cells, count, &encoder->data, &codec, err));
+    } else if (count > 0) {
+        struct imv_codec_input input = {.type = values->type, .cells = cells, .count = count, .decimal = decimal};
+        IMV_TRY(append_numbers(encoder, &input, &codec, err));
+    }
+    struct imv_chunk_statistics statistics;
+    gather(values->type, cells, count, &statistics);
+    uint8_t bytes[STATISTICS_BYTES_MAX];
+    IMV_TRY(append_statistics(encoder, bytes, put_statistics(bytes, values->type, &statistics, (uint32_t)rows), err));
+    add_entry(encoder, values->type, codec, data_start);
+    return IMV_OK;
+}
+
+static imv_status encode_columns(struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
+                                 size_t columns_count, struct imv_error *err) {
+    for (size_t i = 0; i < columns_count; i++) {
+        const struct imv_vector *values = &columns[i].values;
+        imv_assert(values->type >= IMV_FLOAT && values->type <= IMV_STRING);
+        imv_assert(i == 0 || columns[i].column > columns[i - 1].column);
+        struct imv_codec_decimal decimal = {0};
+        for (size_t first = 0; first < rows; first += IMV_VECTOR_ROWS) {
+            size_t count = rows - first < IMV_VECTOR_ROWS ? rows - first : IMV_VECTOR_ROWS;
+            IMV_TRY(encode_vector(encoder, values, first, count, &decimal, err));
+        }
+    }
+    return IMV_OK;
+}
+
+static imv_status assemble(const struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
+                           size_t columns_count, struct imv_buffer *out, struct imv_error *err) {
+    unsigned id_bytes = bytes_of(columns_count == 0 ? 0 : columns[columns_count - 1].column);
+    unsigned data_end_bytes = bytes_of(encoder->data.size), statistics_end_bytes = bytes_of(encoder->statistics.size);
+    size_t entry_bytes = ENTRY_FIXED_BYTES + data_end_bytes + statistics_end_bytes;
+    size_t size = HEADER_BYTES + columns_count * id_bytes + encoder->entries_count * entry_bytes +
+                  encoder->statistics.size + encoder->data.size;
+    if (encoder->data.size > UINT32_MAX || encoder->statistics.size > UINT32_MAX)
+        return imv_fail(err, IMV_FULL, "chunk: %zu bytes are more than a chunk holds", size);
+    uint8_t *start = (uint8_t *)imv_buffer_reserve(out, size), *to = start + CHECKSUM_BYTES;
+    if (start == NULL) return no_room(out, size, err);
+    *to++ = FORMAT;
+    *to++ = (uint8_t)((id_bytes - 1) | (data_end_bytes - 1) << 2 | (statistics_end_bytes - 1) << 4);
+    to = put_number(to, rows - 1, 2);
+    to = put_number(to, columns_count, 2);
+    for (size_t i = 0; i < columns_count; i++) to = put_number(to, columns[i].column, id_bytes);
+    for (size_t i = 0; i < encoder->entries_count; i++) {
+        const struct entry *entry = &encoder->entries[i];
+        *to++ = entry->tag;
+        to = put_number(to, entry->checksum, 4);
+        to = put_number(to, entry->data_end, data_end_bytes);
+        to = put_number(to, entry->statistics_end, statistics_end_bytes);
+    }
+    memcpy(to, encoder->statistics.data, encoder->statistics.size);
+    to += encoder->statistics.size;
+    imv_put_u64(start, imv_hash64(start + CHECKSUM_BYTES, (size_t)(to - start) - CHECKSUM_BYTES, encoder->seed));
+    memcpy(to, encoder->data.data, encoder->data.size);
+    imv_assert(to + encoder->data.size == start + size);
+    out->size += size;
+    return IMV_OK;
+}
+
+imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timestamps, size_t rows,
+                            const struct imv_chunk_column *columns, size_t columns_count, struct imv_buffer *out,
+                            struct imv_error *err) {
+    imv_assert(rows >= 1 && rows <= IMV_CHUNK_ROWS_MAX);
+    imv_assert(columns_count <= IMV_CHUNK_COLUMNS_MAX);
+    imv_assert(id->start == timestamps[0]);
+    size_t vectors = (rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
+    struct encoder encoder = {.seed = seed_of(id)};
+    imv_buffer_init(&encoder.data, out->size_max);
+    imv_buffer_init(&encoder.statistics, out->size_max);
+    encoder.entries = malloc((columns_count + 1) * vectors * sizeof *encoder.entries);
+    imv_status status = IMV_OK;
+    if (encoder.entries == NULL) status = imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for a directory");
+    if (status == IMV_OK) status = encode_times(&encoder, timestamps, rows, err);
+    if (status == IMV_OK) status = encode_columns(&encoder, rows, columns, columns_count, err);
+    if (status == IMV_OK) status = assemble(&encoder, rows, columns, columns_count, out, err);
+    free(encoder.entries);
+    imv_buffer_release(&encoder.statistics);
+    imv_buffer_release(&encoder.data);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static imv_status corrupt(const struct imv_chunk_id *id, struct imv_error *err, const char *what) {
+    return imv_fail(err, IMV_CORRUPT, "chunk of label %" PRIu32 " series %" PRIu64 " at %" PRId64 ": %s", id->label,
+                    id->series, id->start, what);
+}
+
+static size_t entry_bytes_of(const struct imv_chunk *chunk) {
+    return ENTRY_FIXED_BYTES + chunk->data_end_bytes + chunk->statistics_end_bytes;
+}
+
+/* A piece of the chunk as its entry tells it. */
+struct piece {
+    imv_type type;
+    unsigned codec;
+    uint32_t checksum;
+    uint32_t data_start, data_end;
+    uint32_t statistics_start, statistics_end;
+};
+
+/* number: 0 is the first vector of the timestamps. */
+static struct piece piece_of(const struct imv_chunk *chunk, size_t number) {
+    const uint8_t *entry = chunk->entries + number * entry_bytes_of(chunk), *ends = entry + ENTRY_FIXED_BYTES;
+    struct piece piece = {
+        .type = (imv_type)(entry[0] >> CODEC_BITS),
+        .codec = entry[0] & ((1 << CODEC_BITS) - 1),
+        .checksum = imv_get_u32(entry + 1),
+        .data_end = get_number(ends, chunk->data_end_bytes),
+        .statistics_end = get_number(ends + chunk->data_end_bytes, chunk->statistics_end_bytes),
+    };
+    if (number > 0) {
+        const uint8_t *before = ends - entry_bytes_of(chunk);
+        piece.data_start = get_number(before, chunk->data_end_bytes);
+        piece.statistics_start = get_number(before + chunk->data_end_bytes, chunk->statistics_end_bytes);
+    }
+    return piece;
+}
+
+static size_t pieces_of(const struct imv_chunk *chunk) { return (chunk->columns + 1) * (size_t)chunk->vectors; }
+
+static bool parse_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last) {
+    struct piece piece = piece_of(chunk, vector);
+    const uint8_t *from = chunk->statistics + piece.statistics_start, *end = chunk->statistics + piece.statistics_end;
+    uint64_t offset = 0, length = 0;
+    if (vector > 0) from = imv_get_varint(from, end, &offset);
+    if (from == NULL || imv_get_varint(from, end, &length) != end) return false;
+    *first = (int64_t)((uint64_t)chunk->id.start + offset);
+    *last = (int64_t)((uint64_t)*first + length);
+    return *first >= chunk->id.start && *last >= *first;
+}
+
+/* Reads the header and finds the parts; false when they do not add up to the size. */
+static bool find_parts(struct imv_chunk *chunk) {
+    const uint8_t *bytes = chunk->bytes;
+    if (chunk->size < HEADER_BYTES || bytes[8] != FORMAT || bytes[9] >> 6 != 0) return false;
+    chunk->id_bytes = (bytes[9] & 3) + 1;
+    chunk->data_end_bytes = (bytes[9] >> 2 & 3) + 1;
+    chunk->statistics_end_bytes = (bytes[9] >> 4 & 3) + 1;
+    chunk->rows = imv_get_u16(bytes + 10) + 1U;
+    chunk->columns = imv_get_u16(bytes + 12);
+    chunk->vectors = (chunk->rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
+    if (chunk->rows > IMV_CHUNK_ROWS_MAX || chunk->columns > IMV_CHUNK_COLUMNS_MAX) return false;
+    size_t ids_bytes = (size_t)chunk->columns * chunk->id_bytes;
+    size_t entries_bytes = pieces_of(chunk) * entry_bytes_of(chunk), left = chunk->size - HEADER_BYTES;
+    if (left < ids_bytes + entries_bytes) return false;
+    chunk->column_ids = bytes + HEADER_BYTES;
+    chunk->entries = chunk->column_ids + ids_bytes;
+    chunk->statistics = chunk->entries + entries_bytes;
+    struct piece last = piece_of(chunk, pieces_of(chunk) - 1);
+    if (left - ids_bytes - entries_bytes != (size_t)last.statistics_end + last.data_end) return false;
+    chunk->data = chunk->statistics + last.statistics_end;
+    return true;
+}
+
+static bool directory_is_sound(const struct imv_chunk *chunk) {
+    for (uint32_t i = 1; i < chunk->columns; i++)
+        if (imv_chunk_column_id(chunk, i) <= imv_chunk_column_id(chunk, i - 1)) return false;
+    for (size_t number = 0; number < pieces_of(chunk); number++) {
+        struct piece piece = piece_of(chunk, number);
+        if (piece.data_start > piece.data_end || piece.statistics_start > piece.statistics_end) return false;
+        if (piece.type < IMV_FLOAT || piece.type > IMV_STRING) return false;
+        if (piece.type != piece_of(chunk, number - number % chunk->vectors).type) return false;
+    }
+    return true;
+}
+
+imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_chunk *chunk,
+                          struct imv_error *err) {
+    *chunk = (struct imv_chunk){.bytes = bytes, .size = size, .id = *expected, .seed = seed_of(expected)};
+    if (!find_parts(chunk)) return corrupt(expected, err, "its header does not fit its size");
+    size_t covered = (size_t)(chunk->data - chunk->bytes) - CHECKSUM_BYTES;
+    if (imv_hash64(chunk->bytes + CHECKSUM_BYTES, covered, chunk->seed) != imv_get_u64(chunk->bytes))
+        return corrupt(expected, err, "bad checksum of header, directory and statistics, or not its place");
+    if (!directory_is_sound(chunk)) return corrupt(expected, err, "its directory contradicts itself");
+    int64_t first, last, last_before = expected->start;
+    for (uint32_t vector = 0; vector < chunk->vectors; vector++, last_before = last) {
+        if (!parse_times(chunk, vector, &first, &last) || (vector > 0 && first <= last_before))
+            return corrupt(expected, err, "its vectors are not in time order");
+    }
+    chunk->time_min = expected->start;
+    chunk->time_max = last_before;
+    return IMV_OK;
+}
+
+/* ---- reading ---- */
+
+void imv_chunk_vector_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last) {
+    imv_assert(vector < chunk->vectors);
+    parse_times(chunk, vector, first, last); /* opening has seen that it can be parsed */
+}
+
+uint32_t imv_chunk_column_id(const struct imv_chunk *chunk, uint32_t index) {
+    imv_assert(index < chunk->columns);
+    return get_number(chunk->column_ids + (size_t)index * chunk->id_bytes, chunk->id_bytes);
+}
+
+int imv_chunk_find_column(const struct imv_chunk *chunk, uint32_t column) {
+    uint32_t low = 0, high = chunk->columns;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (imv_chunk_column_id(chunk, middle) < column)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < chunk->columns && imv_chunk_column_id(chunk, low) == column ? (int)low : -1;
+}
+
+static struct piece column_piece(const struct imv_chunk *chunk, uint32_t index, uint32_t vector) {
+    imv_assert(index < chunk->columns);
+    imv_assert(vector < chunk->vectors);
+    return piece_of(chunk, (size_t)(index + 1) * chunk->vectors + vector);
+}
+
+imv_type imv_chunk_column_type(const struct imv_chunk *chunk, uint32_t index) {
+    return column_piece(chunk, index, 0).type;
+}
+
+static bool statistics_of(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                          struct imv_chunk_statistics *statistics) {
+    struct piece piece = column_piece(chunk, index, vector);
+    return parse_statistics(chunk->statistics + piece.statistics_start, chunk->statistics + piece.statistics_end,
+                            piece.type, imv_chunk_vector_rows(chunk, vector), statistics);
+}
+
+void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                          struct imv_chunk_statistics *statistics) {
+    if (!statistics_of(chunk, index, vector, statistics)) *statistics = (struct imv_chunk_statistics){0};
+}
+
+static imv_status check_piece(const struct imv_chunk *chunk, const struct piece *piece, size_t number,
+                              struct imv_error *err) {
+    uint32_t have = (uint32_t)imv_hash64(chunk->data + piece->data_start, piece->data_end - piece->data_start,
+                                         chunk->seed + number);
+    if (have == piece->checksum) return IMV_OK;
+    size_t column = number / chunk->vectors;
+    char what[96];
+    if (column == 0)
+        snprintf(what, sizeof what, "bad checksum of its timestamps, vector %zu", number % chunk->vectors);
+    else
+        snprintf(what, sizeof what, "bad checksum of column %" PRIu32 ", vector %zu",
+                 imv_chunk_column_id(chunk, (uint32_t)column - 1), number % chunk->vectors);
+    return corrupt(&chunk->id, err, what);
+}
+
+imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *out, struct imv_error *err) {
+    imv_assert(vector < chunk->vectors);
+    struct piece piece = piece_of(chunk, vector);
+    IMV_TRY(check_piece(chunk, &piece, vector, err));
+    int64_t first, last;
+    imv_chunk_vector_times(chunk, vector, &first, &last);
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector);
+    uint64_t *distances = (uint64_t *)out;
+    if (!imv_codec_decode(piece.codec, chunk->data + piece.data_start, chunk->data + piece.data_end, 0, rows,
+                          distances))
+        return corrupt(&chunk->id, err, "its timestamps do not decode");
+    for (uint32_t row = 0; row < rows; row++) distances[row] += (uint64_t)first;
+    if (out[0] != first || out[rows - 1] != last) return corrupt(&chunk->id, err, "its timestamps leave their range");
+    return IMV_OK;
+}
+
+static imv_status decode_values(const struct imv_chunk *chunk, const struct piece *piece, const uint8_t *from,
+                                size_t count, uint64_t *cells, struct imv_arena *arena, struct imv_error *err) {
+    const uint8_t *end = chunk->data + piece->data_end;
+    if (piece->type == IMV_STRING) {
+        imv_status status = imv_text_decode(piece->codec, from, end, count, cells, arena, err);
+        if (status == IMV_OK) return IMV_OK;
+        return imv_error_wrap(err, status, "chunk of label %" PRIu32 " series %" PRIu64 " at %" PRId64, chunk->id.label,
+                              chunk->id.series, chunk->id.start);
+    }
+    if (!imv_codec_decode(piece->codec, from, end, 0, count, cells))
+        return corrupt(&chunk->id, err, "a column does not decode");
+    uint64_t all = 0;
+    for (size_t i = 0; i < count && piece->type == IMV_BOOLEAN; i++) all |= cells[i];
+    if (all > 1) return corrupt(&chunk->id, err, "a boolean that is neither true nor false");
+    return IMV_OK;
+}
+
+imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint64_t *cells,
+                                   uint64_t *valid, bool *all_valid, struct imv_arena *arena, struct imv_error *err) {
+    struct piece piece = column_piece(chunk, index, vector);
+    IMV_TRY(check_piece(chunk, &piece, (size_t)(index + 1) * chunk->vectors + vector, err));
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector);
+    struct imv_chunk_statistics counts;
+    unsigned flags;
+    if (get_counts(chunk->statistics + piece.statistics_start, chunk->statistics + piece.statistics_end, rows, &flags,
+                   &counts) == NULL)
+        return corrupt(&chunk->id, err, "bad statistics");
+    const uint8_t *from = chunk->data + piece.data_start, *end = chunk->data + piece.data_end;
+    memset(valid, 0, IMV_VECTOR_WORDS * sizeof *valid);
+    *all_valid = counts.count == rows;
+    if (counts.count == 0) {
+        if (from != end) return corrupt(&chunk->id, err, "data of a column without values");
+        memset(cells, 0, rows * sizeof *cells);
+        return IMV_OK;
+    }
+    if (*all_valid)
+        for (uint32_t row = 0; row < rows; row += 64)
+            valid[row / 64] = rows - row >= 64 ? UINT64_MAX : (UINT64_C(1) << (rows - row)) - 1;
+    else
+        from = get_validity(from, end, valid, rows, counts.count);
+    if (from == NULL) return corrupt(&chunk->id, err, "bad map of the rows that have values");
+    IMV_TRY(decode_values(chunk, &piece, from, counts.count, cells, arena, err));
+    if (!*all_valid) spread(cells, valid, rows, counts.count);
+    return IMV_OK;
+}
+
+/* ---- the full check ---- */
+
+static imv_status check_times(const struct imv_chunk *chunk, uint32_t vector, struct imv_error *err) {
+    int64_t times[IMV_VECTOR_ROWS];
+    IMV_TRY(imv_chunk_decode_times(chunk, vector, times, err));
+    for (uint32_t row = 1; row < imv_chunk_vector_rows(chunk, vector); row++)
+        if (times[row] <= times[row - 1]) return corrupt(&chunk->id, err, "its timestamps do not rise");
+    return IMV_OK;
+}
+
+static bool statistics_equal(imv_type type, const struct imv_chunk_statistics *a,
+                             const struct imv_chunk_statistics *b) {
+    bool counts = a->count == b->count && a->nan_count == b->nan_count;
+    if (type == IMV_STRING) return counts;
+    return counts && a->min == b->min && a->max == b->max && a->first == b->first && a->last == b->last &&
+           a->sum_integer == b->sum_integer && imv_float_cell(a->sum_float) == imv_float_cell(b->sum_float);
+}
+
+static imv_status check_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, struct imv_arena *arena,
+                               struct imv_error *err) {
+    uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+    bool all_valid;
+    IMV_TRY(imv_chunk_decode_column(chunk, index, vector, cells, valid, &all_valid, arena, err));
+    size_t count = 0;
+    for (uint32_t row = 0; row < imv_chunk_vector_rows(chunk, vector); row++)
+        if (imv_bit_get(valid, row)) cells[count++] = cells[row];
+    imv_type type = imv_chunk_column_type(chunk, index);
+    struct imv_chunk_statistics stored, gathered;
+    gather(type, cells, count, &gathered);
+    if (!statistics_of(chunk, index, vector, &stored) || !statistics_equal(type, &stored, &gathered))
+        return corrupt(&chunk->id, err, "its statistics are not those of its values");
+    return IMV_OK;
+}
+
+imv_status imv_chunk_check(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_error *err) {
+    enum { ARENA_BLOCK_BYTES = 64 << 10 };
+    struct imv_chunk chunk;
+    IMV_TRY(imv_chunk_open(bytes, size, expected, &chunk, err));
+    imv_status status = IMV_OK;
+    for (uint32_t vector = 0; status == IMV_OK && vector < chunk.vectors; vector++)
+        status = check_times(&chunk, vector, err);
+    for (uint32_t index = 0; status == IMV_OK && index < chunk.columns; index++) {
+        struct imv_arena arena;
+        imv_arena_init(&arena, ARENA_BLOCK_BYTES, NULL);
+        for (uint32_t vector = 0; status == IMV_OK && vector < chunk.vectors; vector++)
+            status = check_column(&chunk, index, vector, &arena, err);
+        imv_arena_release(&arena);
+    }
+    return status;
+}

@@ -1,0 +1,59 @@
+/* bitpack.h - a run of integers as small numbers of one width over a base: the block that most codecs end in.
+ *
+ * value = base + step * code. base is the least value, step the greatest common divisor of the distances to it
+ * (milliseconds stored as nanoseconds, floats stored as doubles), and codes are packed at the width of the widest. When
+ * a few values are far from the rest, the width is chosen for the rest and those few are patched: listed with their
+ * positions. All arithmetic is modulo 2^64, so any 64-bit values are fine.
+ *
+ *     +------+---------+------+------+------------------------------------------------+---------------+
+ *     | head | options | base | step | exceptions                                     | codes         |
+ *     | u8   | u8      | zig- | var- | count   | width | below  | positions | codes   | count * width |
+ *     |      |         | zag  | int  | varint  | u8    | varint | packed    | packed  | bits          |
+ *     +------+---------+------+------+------------------------------------------------+---------------+
+ *
+ * head: width 0..64; bit 7: options follow (else none). options: 1 step is there, 2 exceptions are there. Positions are
+ * rising, packed at the width of count - 1. An exception's value is base + step * (code - below): below is how far
+ * outliers reach under the base. The code in the place of an exception is 0. Numbers are packed least significant bit
+ * first, each of the three packed parts ends on a byte.
+ *
+ * The plan's size is exact, by arithmetic: choosing between codecs needs no trial. No state, any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    IMV_PACK_COUNT_MAX = 1024,
+    IMV_PACK_BYTES_MAX = IMV_PACK_COUNT_MAX * 8 + 64, /* of any plan: a plan never takes more than width 64 does */
+};
+
+struct imv_pack_plan {
+    uint64_t base;
+    uint64_t step;
+    uint64_t below;
+    unsigned width;
+    unsigned exception_width;
+    size_t exceptions;
+    size_t bytes; /* of the whole block */
+};
+
+static inline unsigned imv_bits_of(uint64_t value) { return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value); }
+static inline size_t imv_varint_bytes(uint64_t value) { return (imv_bits_of(value | 1) + 6) / 7; }
+static inline size_t imv_packed_bytes(size_t count, unsigned width) { return (count * width + 7) / 8; }
+
+/* Plans the smallest block of count (1..IMV_PACK_COUNT_MAX) values. is_unsigned says in which order least is least. */
+void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan);
+
+/* Writes plan->bytes bytes at `to` and returns the byte after them. The values are those of the plan. */
+uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to);
+
+/* Reads a block of count (1..IMV_PACK_COUNT_MAX) values into out, which has room for IMV_PACK_COUNT_MAX. Returns the byte after the block, or
+ * NULL when [from, end) does not start with one. */
+const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out);
+
+/* Numbers of one width without a head, from a byte boundary to the next; each fits the width. Returns the byte after. */
+uint8_t *imv_bits_write(const uint64_t *numbers, size_t count, unsigned width, uint8_t *to);
+/* count <= IMV_PACK_COUNT_MAX numbers; the caller has checked that imv_packed_bytes(count, width) are in [from, end). */
+void imv_bits_read(const uint8_t *from, const uint8_t *end, size_t count, unsigned width, uint64_t *out);

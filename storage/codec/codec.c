@@ -1,0 +1,71 @@
+#include "storage/codec/codec.h"
+
+#include "storage/base/assert.h"
+
+/* By id. Order of choice is `preference`. */
+static const struct imv_codec *const codecs[IMV_CODECS_COUNT] = {
+    [IMV_CODEC_RAW] = &imv_codec_raw, [IMV_CODEC_CONST] = &imv_codec_const, [IMV_CODEC_LINEAR] = &imv_codec_linear,
+    [IMV_CODEC_FOR] = &imv_codec_for, [IMV_CODEC_DELTA] = &imv_codec_delta, [IMV_CODEC_DOD] = &imv_codec_dod,
+    [IMV_CODEC_ALP] = &imv_codec_alp, [IMV_CODEC_RLE] = &imv_codec_rle,     [IMV_CODEC_DICT] = &imv_codec_dict,
+};
+
+/* Fastest to decode first. */
+static const imv_codec_id preference[] = {
+    IMV_CODEC_CONST, IMV_CODEC_LINEAR, IMV_CODEC_RAW, IMV_CODEC_FOR,  IMV_CODEC_DELTA,
+    IMV_CODEC_DOD,   IMV_CODEC_ALP,    IMV_CODEC_RLE, IMV_CODEC_DICT,
+};
+
+const struct imv_codec *imv_codec_of(unsigned id) { return id < IMV_CODECS_COUNT ? codecs[id] : NULL; }
+
+const char *imv_codec_name(unsigned id) {
+    if (id == IMV_CODEC_TEXT) return "TEXT";
+    if (id == IMV_CODEC_TEXT_DICT) return "TEXT-DICT";
+    const struct imv_codec *codec = imv_codec_of(id);
+    return codec == NULL ? "unknown" : codec->name;
+}
+
+void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
+    imv_assert(input->count >= 1 && input->count <= IMV_PACK_COUNT_MAX);
+    imv_assert(input->level < IMV_CODEC_LEVELS && input->type != IMV_STRING);
+    *plan = (struct imv_codec_plan){.bytes = SIZE_MAX};
+    for (size_t i = 0; i < sizeof preference / sizeof *preference; i++) {
+        const struct imv_codec *codec = codecs[preference[i]];
+        if ((codec->types >> input->type & 1) == 0 || input->level > codec->level_max) continue;
+        struct imv_codec_plan candidate = {.codec = preference[i]};
+        if (!codec->plan(input, &candidate) || candidate.bytes >= plan->bytes) continue;
+        *plan = candidate;
+        /* A handful of bytes: nothing is smaller, but when there is only a handful of cells. */
+        if ((plan->codec == IMV_CODEC_CONST || plan->codec == IMV_CODEC_LINEAR) && input->count > 4) return;
+    }
+    imv_assert(plan->bytes <= IMV_CODEC_BYTES_MAX);
+}
+
+uint8_t *imv_codec_encode(const struct imv_codec_input *input, const struct imv_codec_plan *plan, uint8_t *to) {
+    uint8_t *end = codecs[plan->codec]->encode(input, plan, to);
+    imv_assert((size_t)(end - to) == plan->bytes);
+    return end;
+}
+
+bool imv_codec_decode(unsigned id, const uint8_t *from, const uint8_t *end, unsigned level, size_t count,
+                      uint64_t *cells) {
+    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+    const struct imv_codec *codec = imv_codec_of(id);
+    return codec != NULL && level <= codec->level_max && codec->decode(from, end, level, count, cells);
+}
+
+size_t imv_codec_inner_bytes(const struct imv_codec_input *input) {
+    struct imv_codec_plan plan;
+    imv_codec_choose(input, &plan);
+    return 1 + plan.bytes;
+}
+
+uint8_t *imv_codec_inner_encode(const struct imv_codec_input *input, uint8_t *to) {
+    struct imv_codec_plan plan;
+    imv_codec_choose(input, &plan);
+    *to = (uint8_t)plan.codec;
+    return imv_codec_encode(input, &plan, to + 1);
+}
+
+bool imv_codec_inner_decode(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
+    return from < end && imv_codec_decode(*from, from + 1, end, level, count, cells);
+}

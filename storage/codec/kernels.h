@@ -1,0 +1,29 @@
+/* kernels.h - the inner loops of decoding: plain functions over pointers and counts, with no object to chase and no
+ * check to make.
+ *
+ * The callers (bitpack.c, the codecs) have checked every bound before. All outputs have room for the count rounded up to
+ * 8 values. Kernels for wider instruction sets go behind the same signatures, chosen at run time.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    IMV_KERNEL_BLOCK_VALUES = 8, /* 8 values of w bits are w bytes: blocks start on bytes at every width */
+    IMV_KERNEL_SLACK_BYTES = 8,  /* readable bytes that imv_kernel_unpack asks for behind the last block */
+};
+
+/* out[i] = base + the i-th number of `width` bits (0..64), least significant bit first, for blocks * 8 numbers. */
+void imv_kernel_unpack(const uint8_t *restrict from, size_t blocks, unsigned width, uint64_t base,
+                       uint64_t *restrict out);
+
+/* values[i] = base + step * values[i]. */
+void imv_kernel_scale(uint64_t *values, size_t count, uint64_t base, uint64_t step);
+
+/* out[i] = first + deltas[0] + .. + deltas[i]. */
+void imv_kernel_prefix_sum(const uint64_t *restrict deltas, size_t count, uint64_t first, uint64_t *restrict out);
+
+/* Turns integers of less than 52 bits into doubles: cell i becomes (double)values[i] * factor * inverse, multiplied in
+ * this order. */
+void imv_kernel_decimal(uint64_t *values, size_t count, double factor, double inverse);
