@@ -99,6 +99,7 @@ void rows_model_init(struct rows_model *model, const struct model_label *label) 
 }
 
 void rows_model_release(struct rows_model *model) {
+    for (size_t i = 0; i < model->count; i++) free(model->rows[i]);
     free(model->rows);
     *model = (struct rows_model){0};
 }
@@ -107,7 +108,7 @@ size_t rows_model_lower_bound(const struct rows_model *model, int64_t from) {
     size_t low = 0, high = model->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (model->rows[middle].timestamp < from)
+        if (model->rows[middle]->timestamp < from)
             low = middle + 1;
         else
             high = middle;
@@ -117,14 +118,14 @@ size_t rows_model_lower_bound(const struct rows_model *model, int64_t from) {
 
 static struct model_row *ensure_row(struct rows_model *model, int64_t timestamp) {
     size_t at = rows_model_lower_bound(model, timestamp);
-    if (at < model->count && model->rows[at].timestamp == timestamp) return &model->rows[at];
+    if (at < model->count && model->rows[at]->timestamp == timestamp) return model->rows[at];
     if (model->count == model->capacity) {
         model->capacity = model->capacity == 0 ? 64 : model->capacity * 2;
         model->rows = realloc(model->rows, model->capacity * sizeof model->rows[0]);
     }
-    struct model_row *row = &model->rows[at];
-    memmove(row + 1, row, (model->count - at) * sizeof *row);
-    *row = (struct model_row){.timestamp = timestamp};
+    memmove(&model->rows[at + 1], &model->rows[at], (model->count - at) * sizeof model->rows[0]);
+    struct model_row *row = model->rows[at] = calloc(1, sizeof *row);
+    row->timestamp = timestamp;
     model->count++;
     return row;
 }
@@ -140,7 +141,7 @@ void rows_model_put(struct rows_model *model, const struct imv_row *row) {
 
 void rows_model_put_model(struct rows_model *model, const struct rows_model *later) {
     for (size_t i = 0; i < later->count; i++) {
-        const struct model_row *from = &later->rows[i];
+        const struct model_row *from = later->rows[i];
         struct model_row *to = ensure_row(model, from->timestamp);
         for (uint32_t id = 0; id < model->label->fields_count; id++) {
             if (!from->has[id]) continue;
@@ -185,17 +186,17 @@ bool rows_model_matches(const struct rows_model *model, size_t at, const struct 
         return false;
     }
     for (size_t i = 0; i < rows->count; i++) {
-        if (!row_matches(model, &model->rows[at + i], rows, i, columns, columns_count)) return false;
+        if (!row_matches(model, model->rows[at + i], rows, i, columns, columns_count)) return false;
     }
     return true;
 }
 
 bool rows_model_newest(const struct rows_model *model, int64_t from, uint32_t column, int64_t *timestamp,
                        uint64_t *cell) {
-    for (size_t i = model->count; i-- > 0 && model->rows[i].timestamp >= from;) {
-        if (!model->rows[i].has[column]) continue;
-        *timestamp = model->rows[i].timestamp;
-        *cell = model->rows[i].cells[column];
+    for (size_t i = model->count; i-- > 0 && model->rows[i]->timestamp >= from;) {
+        if (!model->rows[i]->has[column]) continue;
+        *timestamp = model->rows[i]->timestamp;
+        *cell = model->rows[i]->cells[column];
         return true;
     }
     return false;

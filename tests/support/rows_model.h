@@ -28,7 +28,7 @@ struct model_row {
 
 struct rows_model {
     const struct model_label *label;
-    struct model_row *rows;
+    struct model_row **rows;
     size_t count, capacity;
 };
 

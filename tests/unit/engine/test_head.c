@@ -91,7 +91,7 @@ static void random_range(const struct rows_model *model, int64_t *from, int64_t 
     *from = INT64_MIN;
     *last = INT64_MAX;
     if (model->count == 0 || imv_prng_below(prng, 4) == 0) return;
-    int64_t low = model->rows[0].timestamp - 2, width = model->rows[model->count - 1].timestamp + 4 - low;
+    int64_t low = model->rows[0]->timestamp - 2, width = model->rows[model->count - 1]->timestamp + 4 - low;
     *from = low + (int64_t)imv_prng_below(prng, (uint64_t)width);
     if (imv_prng_below(prng, 3) > 0) *last = low + (int64_t)imv_prng_below(prng, (uint64_t)width);
 }
@@ -105,8 +105,8 @@ static void check_extent(const struct history *history, uint64_t sequence, const
     cr_assert_eq(any, rows > 0);
     if (!any) return;
     cr_assert_eq(rows_max, rows);
-    cr_assert_eq(time_min, model->rows[0].timestamp);
-    cr_assert_eq(time_max, model->rows[model->count - 1].timestamp);
+    cr_assert_eq(time_min, model->rows[0]->timestamp);
+    cr_assert_eq(time_max, model->rows[model->count - 1]->timestamp);
 }
 
 static void check_read(const struct history *history, uint64_t sequence, const struct rows_model *model,
@@ -133,7 +133,8 @@ static void check_read_all(const struct history *history, uint64_t sequence, con
     size_t columns_count = 0, begin = rows_model_lower_bound(model, from);
     for (uint32_t id = 0; id < history->label.fields_count; id++) {
         bool any = false;
-        for (size_t i = begin; i < model->count && model->rows[i].timestamp <= last; i++) any |= model->rows[i].has[id];
+        for (size_t i = begin; i < model->count && model->rows[i]->timestamp <= last; i++)
+            any |= model->rows[i]->has[id];
         if (any) columns[columns_count++] = id;
     }
     cr_assert_eq(imv_head_read(series, sequence, from, last, NULL, 0, rows, NULL), IMV_OK);
@@ -152,7 +153,7 @@ static void check_newest(const struct history *history, uint64_t sequence, const
         columns[i] = i;
         found[i] = found_before[i] = imv_prng_below(prng, 3) == 0;
         size_t any = model->count == 0 ? 0 : imv_prng_below(prng, model->count);
-        timestamps[i] = before[i] = model->count == 0 ? 0 : model->rows[any].timestamp;
+        timestamps[i] = before[i] = model->count == 0 ? 0 : model->rows[any]->timestamp;
         cells[i] = 42;
     }
     imv_head_newest(series, sequence, columns, count, timestamps, cells, found);

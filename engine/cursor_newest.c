@@ -1,0 +1,204 @@
+#include "engine/cursor_internal.h"
+
+#include "storage/base/assert.h"
+
+/* Where the values that are found so far come from: of equal timestamps the source of the higher rank wins. Heads come
+ * after every part. */
+struct newest {
+    struct imv_cursor *cursor;
+    struct imv_series *series;
+    int64_t horizon;
+    int64_t *timestamps;
+    uint64_t *cells;
+    bool *found;
+    uint32_t *ranks;
+};
+
+static imv_status prepare(struct imv_cursor *cursor, struct imv_error *err) {
+    imv_arena_reset(&cursor->newest_strings);
+    cursor->iterator_owner = NULL; /* the iterator goes elsewhere */
+    if (cursor->newest_ranks != NULL) return IMV_OK;
+    struct imv_arena *arena = &cursor->arena;
+    cursor->newest_timestamps = imv_arena_calloc(arena, IMV_VECTOR_ROWS, sizeof cursor->newest_timestamps[0]);
+    cursor->newest_cells = imv_arena_calloc(arena, IMV_VECTOR_ROWS, sizeof cursor->newest_cells[0]);
+    uint32_t *ranks = imv_arena_calloc(arena, cursor->columns_count, sizeof ranks[0]);
+    if (cursor->newest_timestamps == NULL || cursor->newest_cells == NULL || ranks == NULL) {
+        return imv_cursor_fail_alloc(cursor, err);
+    }
+    cursor->newest_ranks = ranks;
+    return IMV_OK;
+}
+
+/* Whether a value at timestamp from a source of this rank would replace what is found of a column. */
+static bool improves(const struct newest *newest, size_t column, int64_t timestamp, uint32_t rank) {
+    if (!newest->found[column]) return true;
+    if (timestamp != newest->timestamps[column]) return timestamp > newest->timestamps[column];
+    return rank > newest->ranks[column];
+}
+
+static void from_heads(struct newest *newest) {
+    struct imv_cursor *cursor = newest->cursor;
+    const struct imv_snapshot_shard *shard = &cursor->snapshot->shards[newest->series->shard];
+    for (uint32_t i = 0; i < shard->heads_count; i++) {
+        const struct imv_head_series *rows = imv_head_find(shard->heads[i], newest->series);
+        if (rows == NULL) continue;
+        imv_head_newest(rows, shard->sequence, cursor->columns, cursor->columns_count, newest->timestamps,
+                        newest->cells, newest->found);
+    }
+    for (size_t c = 0; c < cursor->columns_count; c++) {
+        newest->ranks[c] = UINT32_MAX;
+        if (newest->found[c] && newest->timestamps[c] < newest->horizon) newest->found[c] = false;
+    }
+}
+
+/* ---- one chunk ---- */
+
+/* Finds the last value of a column in a vector that has one there, by decoding it. */
+static imv_status decode_last(struct newest *newest, const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                              int64_t *timestamp, uint64_t *cell, struct imv_error *err) {
+    struct imv_cursor *cursor = newest->cursor;
+    uint64_t valid[IMV_VECTOR_WORDS];
+    bool all_valid;
+    imv_status status = imv_chunk_decode_times(chunk, vector, cursor->newest_timestamps, err);
+    if (status == IMV_OK) {
+        status = imv_chunk_decode_column(chunk, index, vector, cursor->newest_cells, valid, &all_valid,
+                                         &cursor->newest_strings, err);
+    }
+    if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
+    size_t row = imv_chunk_vector_rows(chunk, vector) - 1;
+    while (!imv_bit_get(valid, row)) {
+        if (row-- == 0) {
+            imv_fail(err, IMV_CORRUPT, "column %u has no value where its statistics count some", index);
+            return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
+        }
+    }
+    *timestamp = cursor->newest_timestamps[row];
+    *cell = cursor->newest_cells[row];
+    return IMV_OK;
+}
+
+/* The newest value of a column in a chunk, if it would replace what is found. */
+static imv_status column_from_chunk(struct newest *newest, const struct imv_chunk *chunk, size_t column, uint32_t rank,
+                                    struct imv_error *err) {
+    int index;
+    IMV_TRY(imv_cursor_find_column(newest->cursor, chunk, column, &index, err));
+    if (index < 0) return IMV_OK;
+    for (uint32_t vector = chunk->vectors; vector-- > 0;) {
+        int64_t first, timestamp;
+        imv_chunk_vector_times(chunk, vector, &first, &timestamp);
+        if (timestamp < newest->horizon || !improves(newest, column, timestamp, rank)) return IMV_OK;
+        struct imv_chunk_statistics statistics;
+        imv_chunk_statistics(chunk, (uint32_t)index, vector, &statistics);
+        if (statistics.count == 0) continue;
+        uint64_t cell = statistics.last;
+        /* The statistics tell the last value; its time they tell only when the last row has it. */
+        bool told = statistics.count == imv_chunk_vector_rows(chunk, vector);
+        if (!told || newest->cursor->types[column] == IMV_STRING) {
+            IMV_TRY(decode_last(newest, chunk, (uint32_t)index, vector, &timestamp, &cell, err));
+        }
+        if (timestamp >= newest->horizon && improves(newest, column, timestamp, rank)) {
+            newest->found[column] = true;
+            newest->timestamps[column] = timestamp;
+            newest->cells[column] = cell;
+            newest->ranks[column] = rank;
+        }
+        return IMV_OK;
+    }
+    return IMV_OK;
+}
+
+/* ---- parts ---- */
+
+/* Whether rows up to time_max of a source of this rank could replace anything. */
+static bool worth_reading(const struct newest *newest, int64_t time_max, uint32_t rank) {
+    if (time_max < newest->horizon) return false;
+    for (size_t c = 0; c < newest->cursor->columns_count; c++) {
+        if (improves(newest, c, time_max, rank)) return true;
+    }
+    return false;
+}
+
+/* Puts the iterator on the last chunk of the series in a part, if there is one. */
+static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_part *part,
+                                  const struct imv_series *series, struct imv_error *err) {
+    IMV_TRY(imv_cursor_iterator(cursor, err));
+    uint8_t key[IMV_CHUNK_KEY_BYTES];
+    imv_chunk_key_put(key, part, cursor->label->id, imv_series_id(series), INT64_MAX);
+    imv_kv_seek_for_previous(cursor->iterator, (struct imv_str){(const char *)key, sizeof key});
+    return IMV_OK;
+}
+
+/* Chunks of a series in one part do not overlap, so the first value that is found going back is the newest of the
+ * part, and what precedes a chunk is older than its start. */
+static imv_status from_part(struct newest *newest, const struct imv_candidate *candidate, struct imv_error *err) {
+    struct imv_cursor *cursor = newest->cursor;
+    IMV_TRY(seek_last_chunk(cursor, candidate->part, newest->series, err));
+    for (;; imv_kv_previous(cursor->iterator)) {
+        struct imv_chunk chunk;
+        bool any;
+        IMV_TRY(imv_cursor_open_chunk(cursor, candidate->part, newest->series, &chunk, &any, err));
+        if (!any) return IMV_OK;
+        for (size_t c = 0; c < cursor->columns_count; c++) {
+            if (!improves(newest, c, chunk.time_max, candidate->rank)) continue;
+            IMV_TRY(column_from_chunk(newest, &chunk, c, candidate->rank, err));
+        }
+        int64_t start = chunk.id.start;
+        if (start == INT64_MIN || !worth_reading(newest, start - 1, candidate->rank)) return IMV_OK;
+    }
+}
+
+imv_status imv_cursor_newest(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamps, uint64_t *cells,
+                             bool *found, struct imv_error *err) {
+    imv_assert(series->label == cursor->label);
+    IMV_TRY(prepare(cursor, err));
+    struct newest newest = {
+        .cursor = cursor,
+        .series = series,
+        .horizon = imv_cursor_horizon(cursor),
+        .timestamps = timestamps,
+        .cells = cells,
+        .found = found,
+        .ranks = cursor->newest_ranks,
+    };
+    for (size_t c = 0; c < cursor->columns_count; c++) found[c] = false;
+    from_heads(&newest);
+    for (size_t i = 0; i < cursor->candidates_count; i++) {
+        const struct imv_candidate *candidate = &cursor->by_time_max[i];
+        if (!worth_reading(&newest, candidate->part->time_max, UINT32_MAX)) break; /* nor are the parts after it */
+        if (worth_reading(&newest, candidate->part->time_max, candidate->rank)) {
+            IMV_TRY(from_part(&newest, candidate, err));
+        }
+    }
+    return IMV_OK;
+}
+
+imv_status imv_cursor_last_time(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamp, bool *found,
+                                struct imv_error *err) {
+    imv_assert(series->label == cursor->label);
+    IMV_TRY(prepare(cursor, err));
+    int64_t newest = INT64_MIN, horizon = imv_cursor_horizon(cursor);
+    *found = false;
+    const struct imv_snapshot_shard *shard = &cursor->snapshot->shards[series->shard];
+    for (uint32_t i = 0; i < shard->heads_count; i++) {
+        const struct imv_head_series *rows = imv_head_find(shard->heads[i], series);
+        size_t rows_max;
+        int64_t time_min, time_max;
+        if (rows == NULL || !imv_head_series_extent(rows, shard->sequence, &rows_max, &time_min, &time_max)) continue;
+        if (!*found || time_max > newest) newest = time_max;
+        *found = true;
+    }
+    for (size_t i = 0; i < cursor->candidates_count; i++) {
+        const struct imv_part *part = cursor->by_time_max[i].part;
+        if (part->time_max < horizon || (*found && part->time_max <= newest)) break;
+        struct imv_chunk chunk;
+        bool any;
+        IMV_TRY(seek_last_chunk(cursor, part, series, err));
+        IMV_TRY(imv_cursor_open_chunk(cursor, part, series, &chunk, &any, err));
+        if (!any) continue;
+        if (!*found || chunk.time_max > newest) newest = chunk.time_max;
+        *found = true;
+    }
+    if (*found && newest < horizon) *found = false;
+    *timestamp = newest;
+    return IMV_OK;
+}

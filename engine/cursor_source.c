@@ -1,0 +1,334 @@
+#include "engine/cursor_internal.h"
+
+#include "storage/base/assert.h"
+#include "storage/base/metrics.h"
+
+#include <inttypes.h>
+
+enum {
+    SOURCE_ARENA_BYTES = 4096, /* of the strings of one vector; grows with use */
+    /* A free source keeps no more: the order of a long head out of order would stay for the cursor's life. */
+    SOURCE_ARENA_KEPT_BYTES = 1 << 20,
+};
+
+/* tier .. series: what all chunks of one series in one part share */
+enum { SERIES_KEY_BYTES = IMV_CHUNK_KEY_BYTES - 8 };
+
+/* ---- buffers ---- */
+
+static struct imv_source *new_source(struct imv_cursor *cursor) {
+    size_t columns = cursor->columns_count;
+    struct imv_arena *arena = &cursor->arena;
+    struct imv_source *source = imv_arena_calloc(arena, 1, sizeof *source);
+    if (source == NULL) return NULL;
+    source->timestamps_buffer = imv_arena_calloc(arena, IMV_VECTOR_ROWS, sizeof source->timestamps_buffer[0]);
+    source->vectors = imv_arena_calloc(arena, columns, sizeof source->vectors[0]);
+    source->cells_buffer = imv_arena_calloc(arena, columns * IMV_VECTOR_ROWS, sizeof source->cells_buffer[0]);
+    source->valid_buffer = imv_arena_calloc(arena, columns * IMV_VECTOR_WORDS, sizeof source->valid_buffer[0]);
+    source->positions = imv_arena_calloc(arena, columns, sizeof source->positions[0]);
+    source->values = imv_arena_calloc(arena, columns, sizeof source->values[0]);
+    if (source->timestamps_buffer == NULL || source->vectors == NULL || source->cells_buffer == NULL ||
+        source->valid_buffer == NULL || source->positions == NULL || source->values == NULL) {
+        return NULL;
+    }
+    imv_arena_init(&source->arena, SOURCE_ARENA_BYTES, cursor->budget);
+    return source;
+}
+
+struct imv_source *imv_source_take(struct imv_cursor *cursor) {
+    struct imv_source *source = cursor->free_sources;
+    if (source == NULL) return new_source(cursor);
+    cursor->free_sources = source->next_free;
+    return source;
+}
+
+void imv_source_give(struct imv_cursor *cursor, struct imv_source *source) {
+    if (cursor->iterator_owner == source) cursor->iterator_owner = NULL;
+    if (source->arena.bytes > SOURCE_ARENA_KEPT_BYTES) imv_arena_release(&source->arena);
+    source->next_free = cursor->free_sources;
+    cursor->free_sources = source;
+}
+
+static uint64_t *source_cells(const struct imv_source *source, size_t column) {
+    return source->cells_buffer + column * IMV_VECTOR_ROWS;
+}
+static uint64_t *source_valid(const struct imv_source *source, size_t column) {
+    return source->valid_buffer + column * IMV_VECTOR_WORDS;
+}
+
+/* ---- chunks under the iterator ---- */
+
+imv_status imv_cursor_iterator(struct imv_cursor *cursor, struct imv_error *err) {
+    if (cursor->iterator != NULL) return IMV_OK;
+    return imv_kv_iterate(cursor->snapshot->kv, IMV_KV_CHUNKS, &cursor->iterator, err);
+}
+
+imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct imv_chunk_id *id, imv_status status,
+                                   struct imv_error *err) {
+    if (status == IMV_NO_MEMORY) return imv_cursor_fail_alloc(cursor, err);
+    if (status == IMV_CORRUPT) imv_metric_add(IMV_METRIC_chunks_corrupt_total, 1);
+    struct imv_str name = cursor->label->name;
+    return imv_error_wrap(err, status, "chunk of \"%.*s\" series %" PRIu64 " start %" PRId64, (int)name.size, name.data,
+                          id->series, id->start);
+}
+
+imv_status imv_cursor_open_chunk(struct imv_cursor *cursor, const struct imv_part *part,
+                                 const struct imv_series *series, struct imv_chunk *chunk, bool *any,
+                                 struct imv_error *err) {
+    struct imv_str key, value;
+    *any = imv_kv_valid(cursor->iterator, &key, &value);
+    if (!*any) return imv_kv_status(cursor->iterator, err);
+    uint8_t expected[IMV_CHUNK_KEY_BYTES];
+    imv_chunk_key_put(expected, part, cursor->label->id, imv_series_id(series), 0);
+    *any = key.size == IMV_CHUNK_KEY_BYTES && memcmp(key.data, expected, SERIES_KEY_BYTES) == 0;
+    if (!*any) return IMV_OK;
+    struct imv_chunk_id id = {
+        .label = cursor->label->id,
+        .series = imv_series_id(series),
+        .start = (int64_t)(imv_get_be64(key.data + SERIES_KEY_BYTES) ^ UINT64_C(1) << 63),
+    };
+    imv_status status = imv_chunk_open(value.data, value.size, &id, chunk, err);
+    return status == IMV_OK ? IMV_OK : imv_cursor_chunk_failed(cursor, &id, status, err);
+}
+
+imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct imv_chunk *chunk, size_t column,
+                                  int *index, struct imv_error *err) {
+    *index = imv_chunk_find_column(chunk, cursor->columns[column]);
+    if (*index < 0) return IMV_OK;
+    imv_type type = imv_chunk_column_type(chunk, (uint32_t)*index);
+    if (type == cursor->types[column]) return IMV_OK;
+    imv_fail(err, IMV_CORRUPT, "column %" PRIu32 " is %s, its field is %s", cursor->columns[column],
+             imv_type_name(type), imv_type_name(cursor->types[column]));
+    return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
+}
+
+/* ---- parts ---- */
+
+enum seek { SEEK_FROM, SEEK_BACK_FROM };
+
+static void seek_chunk(struct imv_cursor *cursor, struct imv_source *source, int64_t start, enum seek how) {
+    uint8_t key[IMV_CHUNK_KEY_BYTES];
+    imv_chunk_key_put(key, source->part, cursor->label->id, imv_series_id(cursor->series), start);
+    struct imv_str view = {(const char *)key, sizeof key};
+    if (how == SEEK_FROM)
+        imv_kv_seek(cursor->iterator, view);
+    else
+        imv_kv_seek_for_previous(cursor->iterator, view);
+    cursor->iterator_owner = source;
+}
+
+/* The first vector of the chunk that reaches the range. */
+static void enter_chunk(const struct imv_cursor *cursor, struct imv_source *source) {
+    const struct imv_chunk *chunk = &source->chunk;
+    int64_t first = chunk->time_min, last = chunk->time_max;
+    source->vector_index = 0;
+    for (uint32_t v = 0; v < chunk->vectors; v++) {
+        imv_chunk_vector_times(chunk, v, &first, &last);
+        source->vector_index = v;
+        if (last >= cursor->from) break;
+    }
+    source->time_bound = first > cursor->from ? first : cursor->from;
+}
+
+/* Takes the first chunk from where the iterator stands that reaches the range. */
+static imv_status find_chunk(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    for (;; imv_kv_next(cursor->iterator)) {
+        IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, any, err));
+        if (!*any || source->chunk.time_max >= cursor->from) break;
+    }
+    if (*any) enter_chunk(cursor, source);
+    if (*any && source->time_bound > cursor->last) *any = false;
+    return IMV_OK;
+}
+
+/* As find_chunk, for a range that starts inside the part: the chunk that holds its start, when there is one, is the last
+ * that starts at or before it. */
+static imv_status find_chunk_inside(struct imv_cursor *cursor, struct imv_source *source, bool *any,
+                                    struct imv_error *err) {
+    seek_chunk(cursor, source, cursor->from, SEEK_BACK_FROM);
+    IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, any, err));
+    if (*any && source->chunk.time_max >= cursor->from) {
+        enter_chunk(cursor, source);
+        *any = source->time_bound <= cursor->last;
+        return IMV_OK;
+    }
+    if (*any)
+        imv_kv_next(cursor->iterator);
+    else
+        seek_chunk(cursor, source, cursor->from, SEEK_FROM);
+    return find_chunk(cursor, source, any, err);
+}
+
+imv_status imv_source_open_part(struct imv_cursor *cursor, struct imv_source *source,
+                                const struct imv_candidate *candidate, bool *any, struct imv_error *err) {
+    source->part = candidate->part;
+    source->rank = candidate->rank;
+    source->loaded = false;
+    IMV_TRY(imv_cursor_iterator(cursor, err));
+    if (cursor->from > source->part->time_min) return find_chunk_inside(cursor, source, any, err);
+    seek_chunk(cursor, source, INT64_MIN, SEEK_FROM);
+    return find_chunk(cursor, source, any, err);
+}
+
+static imv_status next_chunk(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    if (cursor->iterator_owner == source) {
+        imv_kv_next(cursor->iterator);
+    } else {
+        imv_assert(source->chunk.id.start < INT64_MAX);
+        seek_chunk(cursor, source, source->chunk.id.start + 1, SEEK_FROM);
+    }
+    return find_chunk(cursor, source, any, err);
+}
+
+/* Gets the bytes of the source's chunk back under the iterator. */
+static imv_status return_to_chunk(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
+    if (cursor->iterator_owner == source) return IMV_OK;
+    bool any;
+    struct imv_chunk_id id = source->chunk.id;
+    seek_chunk(cursor, source, id.start, SEEK_FROM);
+    IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, &any, err));
+    if (any && source->chunk.id.start == id.start) return IMV_OK;
+    imv_fail(err, IMV_CORRUPT, "it is gone from the store");
+    return imv_cursor_chunk_failed(cursor, &id, IMV_CORRUPT, err);
+}
+
+static size_t lower_bound(const int64_t *timestamps, size_t count, int64_t from) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (timestamps[middle] < from)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static imv_status decode_column(struct imv_cursor *cursor, struct imv_source *source, size_t column, size_t skipped,
+                                struct imv_error *err) {
+    uint64_t *cells = source_cells(source, column), *valid = source_valid(source, column);
+    int index;
+    bool all_valid = false;
+    IMV_TRY(imv_cursor_find_column(cursor, &source->chunk, column, &index, err));
+    if (index < 0) {
+        memset(valid, 0, IMV_VECTOR_WORDS * sizeof valid[0]);
+    } else {
+        imv_status status = imv_chunk_decode_column(&source->chunk, (uint32_t)index, source->vector_index, cells, valid,
+                                                    &all_valid, &source->arena, err);
+        if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &source->chunk.id, status, err);
+        if (!all_valid && skipped > 0) imv_bits_drop(valid, skipped);
+    }
+    source->vectors[column] = (struct imv_vector){cursor->types[column], cells + skipped, all_valid ? NULL : valid};
+    return IMV_OK;
+}
+
+/* Decodes the rows of vector_index that are in the range. */
+static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
+    IMV_TRY(return_to_chunk(cursor, source, err));
+    const struct imv_chunk *chunk = &source->chunk;
+    int64_t *timestamps = source->timestamps_buffer;
+    imv_status status = imv_chunk_decode_times(chunk, source->vector_index, timestamps, err);
+    if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
+    size_t rows = imv_chunk_vector_rows(chunk, source->vector_index);
+    size_t begin = timestamps[0] >= cursor->from ? 0 : lower_bound(timestamps, rows, cursor->from);
+    size_t end = timestamps[rows - 1] <= cursor->last ? rows : lower_bound(timestamps, rows, cursor->last + 1);
+    source->row_index = 0;
+    source->rows_count = end > begin ? end - begin : 0;
+    source->timestamps = timestamps + begin;
+    if (source->rows_count == 0) return IMV_OK;
+    imv_arena_reset(&source->arena);
+    for (size_t c = 0; c < cursor->columns_count; c++) IMV_TRY(decode_column(cursor, source, c, begin, err));
+    return IMV_OK;
+}
+
+static imv_status load_part(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    *any = false;
+    for (;;) {
+        if (source->vector_index == source->chunk.vectors) {
+            IMV_TRY(next_chunk(cursor, source, any, err));
+            if (!*any) return IMV_OK;
+        }
+        IMV_TRY(decode_vector(cursor, source, err));
+        source->vector_index++;
+        if (source->vector_index < source->chunk.vectors) {
+            int64_t last;
+            imv_chunk_vector_times(&source->chunk, source->vector_index, &source->vector_time, &last);
+        }
+        if (source->rows_count > 0) break;
+        /* The first vector that reaches the range may have its rows on both sides of it. */
+        *any = imv_source_advance(cursor, source);
+        if (!*any) return IMV_OK;
+    }
+    *any = true;
+    source->loaded = true;
+    return IMV_OK;
+}
+
+/* ---- heads ---- */
+
+void imv_source_open_head(struct imv_cursor *cursor, struct imv_source *source, const struct imv_head_series *rows,
+                          uint32_t rank, int64_t time_min) {
+    source->part = NULL;
+    source->head_rows = rows;
+    source->rank = rank;
+    source->loaded = false;
+    source->scanning = false;
+    source->time_bound = time_min > cursor->from ? time_min : cursor->from;
+}
+
+static imv_status load_head(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    if (!source->scanning) {
+        imv_arena_reset(&source->arena);
+        uint64_t sequence = cursor->snapshot->shards[cursor->series->shard].sequence;
+        IMV_TRY(imv_head_scan_begin(&source->scan, source->head_rows, sequence, cursor->from, cursor->last,
+                                    cursor->columns, cursor->columns_count, source->positions, &source->arena, err));
+        source->scanning = true;
+    }
+    for (size_t c = 0; c < cursor->columns_count; c++) {
+        source->vectors[c] = (struct imv_vector){cursor->types[c], source_cells(source, c), source_valid(source, c)};
+    }
+    source->timestamps = source->timestamps_buffer;
+    source->row_index = 0;
+    source->rows_count =
+        imv_head_scan_next(&source->scan, IMV_VECTOR_ROWS, source->timestamps, source->vectors, source->values);
+    for (size_t c = 0; c < cursor->columns_count; c++) {
+        if (source->values[c] == source->rows_count) source->vectors[c].valid = NULL;
+    }
+    *any = source->loaded = source->rows_count > 0;
+    return IMV_OK;
+}
+
+/* ---- both ---- */
+
+imv_status imv_source_load(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    imv_assert(!source->loaded);
+    return source->part == NULL ? load_head(cursor, source, any, err) : load_part(cursor, source, any, err);
+}
+
+bool imv_source_advance(const struct imv_cursor *cursor, struct imv_source *source) {
+    source->loaded = false;
+    if (source->part == NULL) {
+        if (source->scan.rows_left == 0) return false;
+        source->time_bound = source->timestamps[source->rows_count - 1] + 1;
+        return true;
+    }
+    const struct imv_chunk *chunk = &source->chunk;
+    if (source->vector_index < chunk->vectors) {
+        source->time_bound = source->vector_time;
+        return source->time_bound <= cursor->last;
+    }
+    int64_t end = cursor->last < source->part->time_max ? cursor->last : source->part->time_max;
+    if (chunk->time_max >= end) return false;
+    source->time_bound = chunk->time_max + 1;
+    return true;
+}
+
+void imv_bits_drop(uint64_t bits[IMV_VECTOR_WORDS], size_t dropped) {
+    size_t words = dropped / 64, low = dropped % 64;
+    for (size_t i = 0; i < IMV_VECTOR_WORDS; i++) {
+        size_t from = i + words;
+        uint64_t word = from < IMV_VECTOR_WORDS ? bits[from] >> low : 0;
+        if (low > 0 && from + 1 < IMV_VECTOR_WORDS) word |= bits[from + 1] << (64 - low);
+        bits[i] = word;
+    }
+}
