@@ -84,7 +84,8 @@ struct imv_series {
     uint32_t shard;
     uint32_t index; /* dense per shard, from 0; (shard << 40 | index) is the series id on disk */
     uint32_t tags_count;
-    const uint32_t *tags; /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
+    uint32_t journal_shape; /* the owner shard's thread only: shape of its row in the window `journal_stamp` */
+    const uint32_t *tags;   /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
     /* 0: no row of it is durable yet, it must not be shown; IMV_SEQUENCE_LOADED: shown always; else the owner's
      * sequence number that made it visible. Written by the owner (release), read by all (acquire). */
     _Atomic uint64_t visible_at;
@@ -92,8 +93,10 @@ struct imv_series {
     struct imv_head_series *head; /* its rows in the active head, when head_generation is that head's */
     uint64_t head_generation;
     bool journaled;         /* its definition is in the owner's journal or in meta */
-    uint32_t journal_stamp; /* journal.c: already counted in this pass */
+    uint32_t journal_stamp; /* the pass of journal.c that met it last */
 };
+
+_Static_assert(sizeof(struct imv_series) == 64, "there may be millions");
 
 static inline uint64_t imv_series_id(const struct imv_series *series) {
     return (uint64_t)series->shard << 40 | series->index;

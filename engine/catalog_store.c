@@ -2,17 +2,17 @@
  *
  *     key:  'L' | label id 4                     value:  check 4 | retention ns (varint) | name
  *           'F' | label id 4 | field id 4                check 4 | type 1 | name
- *           'S' | series id 8                            check 4 | label id (varint) | tags count (varint) | tags
+ *           'S' | series id 8                            check 4 | label id (varint) | tags (see series_code.h)
  *
- * Ids in keys are big-endian; a tag is key size (varint), key, value size (varint), value, in order of key; a name goes
- * to the end of its value. check is the low half of XXH3-64 over what follows it, seeded by XXH3-64 of the key: RocksDB
- * checks its blocks by itself, this finds a value under a wrong key and whatever happened above RocksDB. Tags are kept
- * as text, not as codes: a record is readable alone, and block compression finds the repetition.
+ * Ids in keys are big-endian; a name goes to the end of its value. check is the low half of XXH3-64 over what follows
+ * it, seeded by XXH3-64 of the key: RocksDB checks its blocks by itself, this finds a value under a wrong key and
+ * whatever happened above RocksDB.
  *
  * A record is written once; only a label's is replaced, when its retention changes. Writes are idempotent, so a persist
  * that fails half-way is simply done again.
  */
 #include "engine/catalog_internal.h"
+#include "engine/series_code.h"
 
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"
@@ -153,13 +153,7 @@ static imv_status persist_labels(struct imv_catalog *catalog, struct changes *ch
 static imv_status add_series_record(struct changes *changes, const struct imv_series *series, struct imv_error *err) {
     struct key key = series_key(imv_series_id(series));
     uint8_t *end = imv_put_varint(changes->value + CHECK_BYTES, series->label->id);
-    end = imv_put_varint(end, series->tags_count);
-    for (uint32_t i = 0; i < series->tags_count; i++) {
-        struct imv_tag tag = imv_series_tag_at(series, i);
-        end = put_text(imv_put_varint(end, tag.key.size), tag.key);
-        end = put_text(imv_put_varint(end, tag.value.size), tag.value);
-    }
-    return changes_add(changes, &key, end, err);
+    return changes_add(changes, &key, imv_series_code_put(series, end), err);
 }
 
 /* Which series of a shard to look at: those that a former persist left out, then those made since. */
@@ -292,33 +286,20 @@ static imv_status load_field(struct imv_catalog *catalog, struct record *record,
     return IMV_OK;
 }
 
-static bool get_text(struct record *record, struct imv_str *text) {
-    uint64_t size;
-    const uint8_t *at = imv_get_varint(record->at, record->end, &size);
-    if (at == NULL || size > (size_t)(record->end - at)) return false;
-    *text = (struct imv_str){(const char *)at, (size_t)size};
-    record->at = at + size;
-    return true;
-}
-
 static imv_status load_series(struct imv_catalog *catalog, struct record *record, struct imv_error *err) {
     if (record->key.size != 9) return bad_record(record, "bad key size", err);
-    uint64_t label_id = 0, tags_count = 0;
+    uint64_t label_id = 0;
+    struct imv_tag tags[IMV_TAGS_MAX];
+    size_t tags_count;
     record->at = imv_get_varint(record->at, record->end, &label_id);
-    if (record->at != NULL) record->at = imv_get_varint(record->at, record->end, &tags_count);
-    if (record->at == NULL || tags_count > IMV_TAGS_MAX) return bad_record(record, "bad tags count", err);
+    if (record->at != NULL) record->at = imv_series_code_get(record->at, record->end, tags, &tags_count);
+    if (record->at == NULL) return bad_record(record, "cut short in its tags", err);
     struct imv_label *label = label_id > UINT32_MAX ? NULL : imv_catalog_label_by_id(catalog, (uint32_t)label_id);
     if (label == NULL) return bad_record(record, "no such label", err);
-    struct imv_tag tags[IMV_TAGS_MAX];
-    for (uint64_t i = 0; i < tags_count; i++) {
-        if (!get_text(record, &tags[i].key) || !get_text(record, &tags[i].value)) {
-            return bad_record(record, "cut short in its tags", err);
-        }
-    }
     if (record->at != record->end) return bad_record(record, "bytes behind its tags", err);
     struct imv_series *series;
-    IMV_TRY(imv_catalog_define_series(catalog, imv_get_be64(record->key.data + 1), label, tags, (size_t)tags_count,
-                                      &series, err));
+    IMV_TRY(
+        imv_catalog_define_series(catalog, imv_get_be64(record->key.data + 1), label, tags, tags_count, &series, err));
     atomic_store_explicit(&series->visible_at, IMV_SEQUENCE_LOADED, memory_order_release);
     series->journaled = true;
     return IMV_OK;

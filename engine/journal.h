@@ -1,7 +1,7 @@
 /* journal.h - what a journal group's payload says: definitions and rows, encoded by column.
  *
  * A payload is a sequence of records: LABEL, FIELD, SERIES (definitions that this shard's journal does not hold yet and
- * that `meta` may not hold either) before the ROWS that use them. ROWS carries all rows of one shape of one group:
+ * that `meta` may not hold either) before the ROWS that use them. ROWS carries up to 1,024 rows of one shape:
  * series indices, timestamps and each field as a column of variable-length integers or raw cells, so that lz4 finds the
  * repetition. Row order within a series is kept. The exact bytes stand at the top of journal.c.
  *
@@ -26,8 +26,13 @@ void imv_journal_encoder_free(struct imv_journal_encoder *encoder);
 imv_status imv_journal_encode(struct imv_journal_encoder *encoder, const struct imv_batch *batches,
                               struct imv_buffer *payload, struct imv_error *err);
 
-/* An upper bound of what a batch adds to a payload, definitions included: to cut groups below the journal's maximum. */
-size_t imv_journal_bound(const struct imv_journal_encoder *encoder, const struct imv_batch *batch);
+/* An upper bound of what a batch adds to a payload, definitions included: to cut groups below the journal's maximum. A
+ * batch of a writer stays below half of IMV_WAL_PAYLOAD_BYTES_MAX. */
+size_t imv_journal_bound(struct imv_journal_encoder *encoder, const struct imv_batch *batch);
+
+/* Upper bounds of the records that define a series, and the fields [from, end) of a label together with the label. */
+size_t imv_journal_series_bound(const struct imv_series *series);
+size_t imv_journal_fields_bound(const struct imv_label *label, uint32_t from, uint32_t end);
 
 /* Decodes a payload: makes the definitions in the catalog (series are marked journaled), then calls row for each row of
  * each ROWS record, in an order that keeps the order within each series. The row is valid during the call.

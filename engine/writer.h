@@ -10,6 +10,14 @@
  *     imv_writer_send                                     once per loop turn
  *     imv_writer_mark -> imv_writer_check(mark)           acknowledge when IMV_OK
  *
+ * A row is packed straight into the open batch: while its fields come in the order of a shape that the label had lately,
+ * each is a comparison of names and a store; only a new order asks the catalog. A batch is closed when it is full, when
+ * it is sent, or when the definitions that its rows may bring into the owner's journal reach IMV_WRITER_DEFINITIONS_MAX,
+ * so that any one batch fits a journal group.
+ *
+ * Memory: 64 KiB a batch from the engine's batch budget, one spare batch that is taken when the budget is spent, and the
+ * series cache (series_cache.h).
+ *
  * The shard's thread only.
  */
 #pragma once
@@ -17,10 +25,17 @@
 #include "engine/batch.h"
 
 struct imv_engine;
+struct imv_exchange;
 struct imv_writer;
+
+enum { IMV_WRITER_DEFINITIONS_MAX = 1 << 20 }; /* bytes; one row may pass it */
 
 /* Made by the engine for each shard: imv_engine_writer(engine, shard). */
 imv_status imv_writer_new(struct imv_engine *engine, uint32_t shard, struct imv_writer **writer, struct imv_error *err);
+/* The same from the parts that it uses, which outlive it: budget may be NULL (no limit). */
+imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *exchange, struct imv_budget *budget,
+                              uint32_t shard, struct imv_writer **writer, struct imv_error *err);
+/* Batches that were not sent are dropped. NULL is allowed. */
 void imv_writer_free(struct imv_writer *writer);
 
 /* Looks up the series that the same raw bytes ("cpu,hostname=h1", escapes and order as sent) meant before; NULL when
@@ -33,17 +48,19 @@ imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw,
                                   const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
                                   struct imv_error *err);
 
-/* Starts a row of at most fields_max fields and bytes_max bytes of string values. IMV_FULL: no memory for a batch now. */
+/* Starts a row of at most fields_max calls of imv_writer_field and bytes_max bytes of string values. IMV_FULL: no memory
+ * for a batch now; does not happen to a line of line protocol when imv_writer_has_room was asked before. */
 imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series, uint32_t fields_max, size_t bytes_max,
                             struct imv_error *err);
 /* Adds a value of a type other than STRING. A field given twice in a row keeps the last value, as InfluxDB does.
- * IMV_CONFLICT: see imv_label_field. */
+ * Errors as imv_label_field. */
 imv_status imv_writer_field(struct imv_writer *writer, struct imv_str name, imv_type type, uint64_t cell,
                             struct imv_error *err);
-/* Adds a string value; text is copied. */
+/* Adds a string value; text is copied. IMV_INVALID also: longer than IMV_STRING_BYTES_MAX. */
 imv_status imv_writer_field_string(struct imv_writer *writer, struct imv_str name, struct imv_str text,
                                    struct imv_error *err);
-/* Completes the row. IMV_INVALID: it has no field. */
+/* Completes the row. IMV_INVALID: it has no field. When the catalog takes no more sets of fields (IMV_SHAPES_BYTES_MAX) it
+ * is stored as one row per field, which reads the same. After a failure the row is dropped. */
 imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct imv_error *err);
 /* Drops the row that was begun; allowed after any failure of the above. */
 void imv_writer_abort(struct imv_writer *writer);
@@ -53,8 +70,8 @@ void imv_writer_abort(struct imv_writer *writer);
 void imv_writer_send(struct imv_writer *writer);
 
 /* False while the way to some shard is blocked (queue full, batch memory spent): the caller stops reading its sockets
- * until it is true again; the engine wakes this shard when that may be so. */
-bool imv_writer_has_room(const struct imv_writer *writer);
+ * until it is true again; the engine wakes this shard when that may be so. Cheap: meant to be asked before each row. */
+bool imv_writer_has_room(struct imv_writer *writer);
 
 /* The position after all rows ended so far, also of those not sent yet. marks has one entry per shard. */
 void imv_writer_mark(const struct imv_writer *writer, uint64_t *marks);

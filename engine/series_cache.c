@@ -1,0 +1,81 @@
+#include "engine/series_cache.h"
+
+#include "storage/base/assert.h"
+#include "storage/base/hash.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+enum { SLOTS_FIRST = 1024 };
+
+struct slot {
+    struct imv_hash128 key;
+    struct imv_series *series; /* NULL: empty */
+};
+_Static_assert(sizeof(struct slot) == 24, "there may be millions");
+
+struct imv_series_cache_table {
+    uint32_t mask, count;
+    struct slot slots[];
+};
+
+imv_status imv_series_cache_init(struct imv_series_cache *cache, uint32_t slots_max, struct imv_error *err) {
+    imv_assert(slots_max >= 16 && (slots_max & (slots_max - 1)) == 0);
+    *cache = (struct imv_series_cache){.slots_max = slots_max};
+    if (getrandom(&cache->seed, sizeof cache->seed, 0) == sizeof cache->seed) return IMV_OK;
+    return imv_fail_errno(err, IMV_IO, errno, "series cache: no random seed");
+}
+
+void imv_series_cache_release(struct imv_series_cache *cache) {
+    free(cache->younger);
+    free(cache->older);
+    cache->younger = cache->older = NULL;
+}
+
+/* The slot of the key, or the empty one where it belongs. */
+static struct slot *probe(struct imv_series_cache_table *table, struct imv_hash128 key) {
+    for (uint32_t i = (uint32_t)key.low & table->mask;; i = (i + 1) & table->mask) {
+        struct slot *slot = &table->slots[i];
+        if (slot->series == NULL || (slot->key.low == key.low && slot->key.high == key.high)) return slot;
+    }
+}
+
+/* Makes the younger table the older one. */
+static bool turn_over(struct imv_series_cache *cache) {
+    struct imv_series_cache_table *table = cache->younger;
+    uint32_t slots = table == NULL ? SLOTS_FIRST : table->mask < cache->slots_max / 2 ? (table->mask + 1) * 2 : 0;
+    if (slots == 0 || slots > cache->slots_max) slots = cache->slots_max;
+    struct imv_series_cache_table *made = calloc(1, sizeof *made + slots * sizeof made->slots[0]);
+    if (made == NULL) return false;
+    made->mask = slots - 1;
+    free(cache->older);
+    cache->older = cache->younger;
+    cache->younger = made;
+    return true;
+}
+
+static void put(struct imv_series_cache *cache, struct imv_hash128 key, struct imv_series *series) {
+    struct imv_series_cache_table *table = cache->younger;
+    if (table == NULL || table->count > table->mask / 4 * 3) {
+        if (!turn_over(cache)) return;
+        table = cache->younger;
+    }
+    struct slot *slot = probe(table, key);
+    if (slot->series == NULL) table->count++;
+    *slot = (struct slot){key, series};
+}
+
+struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw) {
+    if (cache->younger == NULL) return NULL;
+    struct imv_hash128 key = imv_hash128(raw.data, raw.size, cache->seed);
+    struct imv_series *series = probe(cache->younger, key)->series;
+    if (series != NULL || cache->older == NULL) return series;
+    series = probe(cache->older, key)->series;
+    if (series != NULL) put(cache, key, series);
+    return series;
+}
+
+void imv_series_cache_put(struct imv_series_cache *cache, struct imv_str raw, struct imv_series *series) {
+    put(cache, imv_hash128(raw.data, raw.size, cache->seed), series);
+}

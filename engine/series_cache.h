@@ -1,0 +1,30 @@
+/* series_cache.h - what series the raw bytes of a key meant before: one cache a writer.
+ *
+ * A key is kept as its XXH3-128 under a random seed, 24 bytes an entry with the series, and not compared again: see
+ * imv_writer_find_series. Entries live in two tables of open addressing. New ones go to the younger; when it is three
+ * quarters full it becomes the older, twice as large a one (up to the maximum) takes its place, and the former older one
+ * is freed: what was not asked for since is forgotten. An entry found in the older table is put into the younger. So the
+ * cache grows with its use, forgets the least used half when it is full, and never stops to move entries.
+ *
+ * The largest tables have 2^22 slots: 100 MiB each, three million series. One thread.
+ */
+#pragma once
+
+#include "engine/catalog.h"
+
+struct imv_series_cache_table;
+
+struct imv_series_cache {
+    uint64_t seed;
+    uint32_t slots_max;
+    struct imv_series_cache_table *younger, *older; /* either may be NULL */
+};
+
+/* slots_max is a power of two, at least 16. IMV_IO: the system gives no random seed. */
+imv_status imv_series_cache_init(struct imv_series_cache *cache, uint32_t slots_max, struct imv_error *err);
+void imv_series_cache_release(struct imv_series_cache *cache);
+
+/* NULL when unknown. */
+struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw);
+/* Remembers a key that was not found. Without memory for a table it is simply not remembered. */
+void imv_series_cache_put(struct imv_series_cache *cache, struct imv_str raw, struct imv_series *series);
