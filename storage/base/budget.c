@@ -7,12 +7,16 @@
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct imv_budget *registry; /* guarded by registry_lock */
 
+static void set_up(struct imv_budget *budget, const char *name, size_t bytes_max, struct imv_budget *parent) {
+    *budget = (struct imv_budget){.name = name, .bytes_max = bytes_max, .parent = parent};
+}
+
+void imv_budget_init_child(struct imv_budget *budget, struct imv_budget *parent, size_t bytes_max) {
+    set_up(budget, NULL, bytes_max, parent);
+}
+
 void imv_budget_init(struct imv_budget *budget, const char *name, size_t bytes_max) {
-    budget->name = name;
-    budget->bytes_max = bytes_max;
-    atomic_init(&budget->bytes, 0);
-    atomic_init(&budget->bytes_peak, 0);
-    atomic_init(&budget->refusals, 0);
+    set_up(budget, name, bytes_max, NULL);
     pthread_mutex_lock(&registry_lock);
     budget->next = registry;
     registry = budget;
@@ -21,6 +25,7 @@ void imv_budget_init(struct imv_budget *budget, const char *name, size_t bytes_m
 
 void imv_budget_release(struct imv_budget *budget) {
     imv_assert(imv_budget_used(budget) == 0);
+    if (budget->name == NULL) return; /* a part of another: not registered */
     pthread_mutex_lock(&registry_lock);
     struct imv_budget **link = &registry;
     while (*link != NULL && *link != budget) link = &(*link)->next;
@@ -29,7 +34,7 @@ void imv_budget_release(struct imv_budget *budget) {
     pthread_mutex_unlock(&registry_lock);
 }
 
-bool imv_budget_take(struct imv_budget *budget, size_t bytes) {
+static bool take_here(struct imv_budget *budget, size_t bytes) {
     size_t used = atomic_load_explicit(&budget->bytes, memory_order_relaxed);
     do {
         if (bytes > budget->bytes_max || used > budget->bytes_max - bytes) {
@@ -45,9 +50,17 @@ bool imv_budget_take(struct imv_budget *budget, size_t bytes) {
     return true;
 }
 
+bool imv_budget_take(struct imv_budget *budget, size_t bytes) {
+    if (!take_here(budget, bytes)) return false;
+    if (budget->parent == NULL || imv_budget_take(budget->parent, bytes)) return true;
+    atomic_fetch_sub_explicit(&budget->bytes, bytes, memory_order_relaxed);
+    return false;
+}
+
 void imv_budget_give(struct imv_budget *budget, size_t bytes) {
     size_t before = atomic_fetch_sub_explicit(&budget->bytes, bytes, memory_order_relaxed);
     imv_assert(before >= bytes);
+    if (budget->parent != NULL) imv_budget_give(budget->parent, bytes);
 }
 
 void imv_budget_each(void (*visit)(struct imv_budget *budget, void *context), void *context) {

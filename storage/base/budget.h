@@ -16,11 +16,16 @@ struct imv_budget {
     _Atomic size_t bytes;      /* taken now */
     _Atomic size_t bytes_peak; /* the most ever taken at once */
     _Atomic size_t refusals;   /* how often a take was refused */
+    struct imv_budget *parent; /* takes its share from here as well; NULL for a budget of its own */
     struct imv_budget *next;   /* in the registry; guarded by its lock */
 };
 
 /* Registers the budget, which must stay in place until imv_budget_release. name must outlive it. */
 void imv_budget_init(struct imv_budget *budget, const char *name, size_t bytes_max);
+
+/* A part of another budget, e.g. one query's of all queries': a take must fit both. It is not registered (its bytes show in
+ * the parent's). The parent must outlive it; NULL is allowed. */
+void imv_budget_init_child(struct imv_budget *budget, struct imv_budget *parent, size_t bytes_max);
 
 /* Unregisters; asserts that everything was given back. */
 void imv_budget_release(struct imv_budget *budget);
