@@ -164,8 +164,16 @@ static bool parse_hops(struct imv_parser *parser, int64_t *hops) {
 /* *, *2, *1.., *..3, *1..3 */
 static bool parse_length(struct imv_parser *parser, struct imv_relationship_pattern *relationship) {
     relationship->hops_min = relationship->hops_max = -1;
+    if (imv_parser_is(parser, IMV_TOKEN_DOTDOT)) {
+        return imv_parser_fail(parser, parser->token.span, "InvalidRelationshipPattern",
+                               "a range of hops starts with '*', as in *1..3");
+    }
     if (!imv_parser_accept(parser, IMV_TOKEN_STAR)) return true;
     relationship->variable_length = true;
+    if (imv_parser_is(parser, IMV_TOKEN_MINUS)) {
+        return imv_parser_fail(parser, parser->token.span, "InvalidRelationshipPattern",
+                               "the number of hops cannot be negative");
+    }
     bool low = imv_parser_at(parser, IMV_TOKEN_INTEGER);
     if (low && !parse_hops(parser, &relationship->hops_min)) return false;
     if (!imv_parser_accept(parser, IMV_TOKEN_DOTDOT)) {
