@@ -51,8 +51,8 @@ struct imv_shard {
     uint32_t next_source;       /* queue to look at first */
     struct batch_list staged;   /* taken from the queues, in no group yet */
     size_t staged_bytes;
-    struct imv_batch *encoded; /* in payload, which the journal has not taken yet; NULL: none */
-    struct imv_buffer payload;
+    struct imv_batch *encoded;              /* in payload, which the journal has not taken yet; NULL: none */
+    struct imv_buffer payload;              /* its maximum is what a group may hold */
     struct group groups[IMV_WAL_IN_FLIGHT]; /* under way or durable and not applied, oldest first */
     uint32_t groups_count;
 };
@@ -283,7 +283,7 @@ static struct imv_batch *group_cut(struct imv_shard *shard) {
         struct imv_batch *batch = *end;
         bytes += batch->size;
         bound += imv_journal_bound(shard->encoder, batch);
-        if (batch != first && (bytes > bytes_max || bound > IMV_WAL_PAYLOAD_BYTES_MAX)) break;
+        if (batch != first && (bytes > bytes_max || bound > shard->payload.size_max)) break;
         shard->staged_bytes -= batch->size;
         end = &batch->next;
     }
@@ -442,7 +442,10 @@ imv_status imv_shard_open(struct imv_engine *engine, uint32_t index, struct imv_
     opened->staged.end = &opened->staged.first;
     opened->sequence = atomic_load_explicit(&opened->state->sequence, memory_order_relaxed);
     opened->applied_position = atomic_load_explicit(&opened->state->watermark, memory_order_acquire);
-    imv_buffer_init(&opened->payload, IMV_WAL_PAYLOAD_BYTES_MAX);
+    /* Of a segment, the header and the frame around the payload take a block each. */
+    size_t segment_room = engine->options.wal_segment_bytes - 2 * IMV_IO_BLOCK_BYTES;
+    imv_buffer_init(&opened->payload,
+                    segment_room < IMV_WAL_PAYLOAD_BYTES_MAX ? segment_room : IMV_WAL_PAYLOAD_BYTES_MAX);
     imv_status status = imv_journal_encoder_new(engine->catalog, index, &opened->encoder, err);
     if (status == IMV_OK) status = journal_open(opened, io, err);
     if (status != IMV_OK) {

@@ -41,8 +41,8 @@ struct harness {
     struct imv_kv_memory *kv_memory; /* NULL: RocksDB */
     struct imv_manual_clock clock;
     size_t head_bytes_max;
-    uint64_t wal_bytes_max;
-    int64_t flush_age_ns; /* 0: the default */
+    uint64_t wal_bytes_max, wal_segment_bytes; /* 0: the least; 256 KiB */
+    int64_t flush_age_ns;                      /* 0: the default */
     /* While open. */
     struct imv_engine *engine;
     struct imv_io *io[HARNESS_SHARDS_MAX];
@@ -95,7 +95,7 @@ static inline imv_status harness_open(struct harness *harness, struct imv_error 
     options.shards = harness->shards;
     options.background = false;
     options.clock = &harness->clock.clock;
-    options.wal_segment_bytes = 8 << 20;
+    options.wal_segment_bytes = harness->wal_segment_bytes > 0 ? harness->wal_segment_bytes : 256 << 10;
     options.wal_bytes_max = harness->wal_bytes_max;
     if (harness->head_bytes_max > 0) options.head_bytes_max = harness->head_bytes_max;
     if (harness->flush_age_ns > 0) options.flush_age_ns = harness->flush_age_ns;
@@ -125,9 +125,10 @@ static inline bool harness_busy(const struct harness *harness) {
 
 /* Turns until nothing is under way. False when that does not come to pass: memory or journal space is missing. */
 static inline bool harness_settle(struct harness *harness) {
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0, idle = 0; i < 10000; i++) {
         harness_turn(harness);
-        if (!harness_busy(harness)) return true;
+        idle = harness_busy(harness) ? 0 : idle + 1;
+        if (idle == 2) return true; /* the last writer's batches were seen by the first shard */
     }
     return false;
 }
@@ -177,7 +178,7 @@ struct model_write {
     struct {
         struct model_cell *cell;
         int64_t value;
-    } items[64];
+    } items[128];
 };
 
 static const char *const model_fields[HARNESS_FIELDS] = {"a", "b"};
@@ -213,6 +214,7 @@ static inline imv_status model_put(struct harness *harness, struct model *model,
         struct model_cell *cell = &model->cells[series_index][time_index][field];
         imv_assert(cell->later_count < HARNESS_LATER_MAX);
         cell->later[cell->later_count++] = value;
+        imv_assert(write->count < sizeof write->items / sizeof write->items[0]);
         write->items[write->count].cell = cell;
         write->items[write->count++].value = value;
     }
