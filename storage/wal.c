@@ -65,7 +65,8 @@ struct imv_wal {
     struct imv_wal_segment *preparing; /* NULL: none */
     struct imv_io_write prepare_write; /* its zeros, then its header */
     uint64_t filled;                   /* bytes of it that are written */
-    uint8_t *zeros;                    /* FILL_BYTES */
+    uint8_t *zeros;                    /* fill_bytes */
+    size_t fill_bytes;                 /* of one step */
     uint8_t *header;                   /* a block */
     int64_t retry_ns;                  /* not before this (monotonic) is another segment made */
 
@@ -181,7 +182,7 @@ static void prepare_step(struct imv_wal *wal) {
     if (left == 0)
         prepare_header(wal);
     else
-        prepare_submit(wal, wal->zeros, left < FILL_BYTES ? (size_t)left : FILL_BYTES, wal->filled, false);
+        prepare_submit(wal, wal->zeros, left < wal->fill_bytes ? (size_t)left : wal->fill_bytes, wal->filled, false);
 }
 
 static void prepare_put_off(struct imv_wal *wal, const char *reason) {
@@ -437,7 +438,8 @@ static imv_status new_wal(struct imv_io *io, const char *directory, const struct
     made->synced = options->synced;
     made->context = options->context;
     made->directory = strdup(directory);
-    made->zeros = aligned_alloc(BLOCK, FILL_BYTES);
+    made->fill_bytes = made->segment_bytes < FILL_BYTES ? (size_t)made->segment_bytes : FILL_BYTES;
+    made->zeros = aligned_alloc(BLOCK, made->fill_bytes);
     made->header = aligned_alloc(BLOCK, BLOCK);
     bool complete = made->directory != NULL && made->zeros != NULL && made->header != NULL;
     size_t payload_max = made->segment_bytes - BLOCK - sizeof(struct imv_wal_frame);
@@ -448,7 +450,7 @@ static imv_status new_wal(struct imv_io *io, const char *directory, const struct
         complete = complete && made->groups[i].buffer != NULL;
     }
     if (!complete) return imv_fail(err, IMV_NO_MEMORY, "wal: no memory for the buffers of a journal");
-    memset(made->zeros, 0, FILL_BYTES);
+    memset(made->zeros, 0, made->fill_bytes);
     made->prepare_write = (struct imv_io_write){.done = prepare_done, .context = made};
     return IMV_OK;
 }

@@ -162,9 +162,9 @@ imv_status imv_wal_segments_open(struct imv_io *io, const char *directory, uint3
 /* *bytes is size bytes at offset of segment, or NULL when the file ends before. Valid until the next call. */
 static imv_status read_at(struct imv_wal_scan *scan, const struct imv_wal_segment *segment, uint64_t offset,
                           size_t size, uint8_t **bytes, struct imv_error *err) {
-    imv_assert(size <= READ_BUFFER_BYTES / 2 && offset % BLOCK == 0);
     *bytes = NULL;
     if (offset >= segment->size || size > segment->size - offset) return IMV_OK;
+    imv_assert(size <= scan->read_capacity && offset % BLOCK == 0);
     bool buffered = scan->read_file == segment->file && offset >= scan->read_offset &&
                     offset + size <= scan->read_offset + scan->read_bytes;
     if (!buffered) {
@@ -172,7 +172,7 @@ static imv_status read_at(struct imv_wal_scan *scan, const struct imv_wal_segmen
         scan->read_offset = offset;
         scan->read_bytes = 0;
         imv_status status =
-            imv_file_read(segment->file, scan->read_buffer, READ_BUFFER_BYTES, offset, &scan->read_bytes, err);
+            imv_file_read(segment->file, scan->read_buffer, scan->read_capacity, offset, &scan->read_bytes, err);
         if (status != IMV_OK) return imv_error_wrap(err, status, "wal: %s", segment->path);
         if (scan->read_bytes < size) return IMV_OK;
     }
@@ -226,6 +226,8 @@ static imv_status replay(struct imv_wal_scan *scan, const struct imv_wal_segment
                          const struct imv_wal_frame *frame, const uint8_t *bytes, struct imv_error *err) {
     const uint8_t *payload = bytes + sizeof *frame;
     if (frame->flags & IMV_WAL_FRAME_LZ4) {
+        if (scan->payload_buffer == NULL) scan->payload_buffer = malloc(IMV_WAL_PAYLOAD_BYTES_MAX);
+        if (scan->payload_buffer == NULL) return imv_fail(err, IMV_NO_MEMORY, "wal: no memory to decompress a group");
         int size = LZ4_decompress_safe((const char *)payload, (char *)scan->payload_buffer, (int)frame->stored_bytes,
                                        (int)frame->payload_bytes);
         if (size < 0 || (uint32_t)size != frame->payload_bytes) {
@@ -375,14 +377,15 @@ static imv_status scan_segments(struct imv_wal_scan *scan, struct imv_error *err
 
 imv_status imv_wal_scan_run(struct imv_wal_scan *scan, struct imv_error *err) {
     scan->last_position = scan->replay_after;
-    scan->read_buffer = aligned_alloc(BLOCK, READ_BUFFER_BYTES);
-    scan->payload_buffer = malloc(IMV_WAL_PAYLOAD_BYTES_MAX);
-    imv_status status;
-    if (scan->read_buffer == NULL || scan->payload_buffer == NULL) {
-        status = imv_fail(err, IMV_NO_MEMORY, "wal: no memory to read the journal");
-    } else {
-        status = scan_segments(scan, err);
+    scan->read_capacity = BLOCK;
+    for (size_t i = 0; i < scan->segments->count; i++) {
+        uint64_t size = scan->segments->items[i]->size;
+        if (size > scan->read_capacity)
+            scan->read_capacity = size < READ_BUFFER_BYTES ? (size_t)size : READ_BUFFER_BYTES;
     }
+    scan->read_buffer = aligned_alloc(BLOCK, scan->read_capacity);
+    imv_status status = scan->read_buffer != NULL ? scan_segments(scan, err)
+                                                  : imv_fail(err, IMV_NO_MEMORY, "wal: no memory to read the journal");
     if (scan->chain_position != scan->last_position) scan->chain = 0;
     free(scan->payload_buffer);
     free(scan->read_buffer);

@@ -62,7 +62,8 @@ struct imv_wal_scan {
     uint64_t read_offset;
     size_t read_bytes;
     uint8_t *read_buffer;
-    uint8_t *payload_buffer;
+    size_t read_capacity;
+    uint8_t *payload_buffer; /* made for the first compressed group */
 };
 
 /* Calls visit for the shard and number of every segment file in directory, shard by shard. */
