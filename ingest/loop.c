@@ -192,7 +192,13 @@ static int64_t loop_sleep_ns(struct imv_loop *loop, int64_t timeout_ns) {
 
 static void loop_serve_waiting(struct imv_loop *loop) {
     bool all = !imv_list_is_empty(&loop->waiting) && imv_loop_now(loop) >= loop->waiting_ns;
-    if (all) loop->waiting_ns = imv_loop_now(loop) + RETRY_NS;
+    if (all) {
+        loop->waiting_ns = imv_loop_now(loop) + RETRY_NS;
+        /* Takes buffers from those who do not use them right now. */
+        for (struct imv_link *link = loop->connections.next; link != &loop->connections; link = link->next) {
+            imv_conn_expire(IMV_LINK_OWNER(link, struct imv_conn, all));
+        }
+    }
     while (!imv_list_is_empty(&loop->waiting) && (all || loop->given > 0)) {
         struct imv_conn *conn = IMV_LINK_OWNER(loop->waiting.next, struct imv_conn, waiting);
         imv_link_remove(&conn->waiting);

@@ -16,6 +16,8 @@
 /* A buffer without traffic for this long is given back: shorter, and a client that sends each second pays for a new
  * buffer each time; longer, and a burst of many clients holds the budget. */
 #define SHRINK_NS INT64_C(1000000000)
+/* The same while others wait for memory. */
+#define SHRINK_PRESSED_NS INT64_C(50000000)
 /* After the last byte is sent, how long a peer may take to read it and close; what it still sends is dropped. */
 #define LINGER_NS INT64_C(2000000000)
 
@@ -502,7 +504,8 @@ static int64_t stall_deadline(const struct imv_conn *conn) {
 }
 
 static int64_t shrink_deadline(const struct imv_conn *conn) {
-    return conn->recalled || !input_may_shrink(conn) ? INT64_MAX : conn->received_ns + SHRINK_NS;
+    if (conn->recalled || !input_may_shrink(conn)) return INT64_MAX;
+    return conn->received_ns + (imv_list_is_empty(&conn->loop->waiting) ? SHRINK_NS : SHRINK_PRESSED_NS);
 }
 
 static void conn_schedule(struct imv_conn *conn) {
