@@ -34,7 +34,7 @@ void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan
         struct imv_codec_plan candidate = {.codec = preference[i]};
         if (!codec->plan(input, &candidate) || candidate.bytes >= plan->bytes) continue;
         *plan = candidate;
-        /* A handful of bytes: nothing is smaller, but when there is only a handful of cells. */
+        /* A handful of bytes: what is left to save is not worth the search, but when there is only a handful of cells. */
         if ((plan->codec == IMV_CODEC_CONST || plan->codec == IMV_CODEC_LINEAR) && input->count > 4) return;
     }
     imv_assert(plan->bytes <= IMV_CODEC_BYTES_MAX);
