@@ -191,8 +191,7 @@ struct front {
 };
 
 static bool source_before(const struct imv_source *a, const struct imv_source *b) {
-    int64_t a_time = imv_source_time(a), b_time = imv_source_time(b);
-    return a_time != b_time ? a_time < b_time : a->rank < b->rank;
+    return imv_source_time(a) < imv_source_time(b);
 }
 
 static struct front find_front(const struct imv_cursor *cursor) {

@@ -14,7 +14,7 @@ enum {
     FLUSHES_MAX = 12,
     HEADS = 3,
     PARTS_MAX = 256,
-    TICK_NS = 1000000, /* rows lie on ticks, so that timestamps repeat */
+    STAGE_NS = 4000, /* what a flush covers when they come in turn; timestamps repeat */
 };
 
 /* ---- a hand-made snapshot beside the model of what is in it ---- */
@@ -37,13 +37,12 @@ struct world {
 enum spread { IN_TURN, SOME_LATE, WILD, SPREADS };
 
 static int64_t random_time(struct world *world, enum spread spread, size_t stage, size_t i, size_t count) {
-    /* A stage covers 1,000 ticks; 50 ticks are a slot's end apart, so that some stages span two slots. */
-    int64_t base = INT64_C(50) * IMV_SLOT_NS - INT64_C(4500) * TICK_NS;
-    int64_t tick = (int64_t)(stage * 1000 + i * 1000 / count);
-    if (spread == SOME_LATE && imv_prng_below(&world->prng, 20) == 0)
-        tick -= (int64_t)imv_prng_below(&world->prng, 1500);
-    if (spread == WILD) tick = (int64_t)imv_prng_below(&world->prng, 6000);
-    return base + tick * TICK_NS;
+    int64_t offset = (int64_t)(stage * STAGE_NS + i * STAGE_NS / count);
+    bool late = spread == SOME_LATE && imv_prng_below(&world->prng, 20) == 0;
+    if (late) offset -= (int64_t)imv_prng_below(&world->prng, STAGE_NS * 3 / 2);
+    if (spread == WILD) offset = (int64_t)imv_prng_below(&world->prng, 6 * STAGE_NS);
+    /* The end of a slot lies within the fifth stage. */
+    return INT64_C(50) * IMV_SLOT_NS - STAGE_NS * 9 / 2 + offset;
 }
 
 static void put_chunk(struct world *world, struct imv_kv_table *table, const struct imv_part *part, size_t which,
