@@ -12,10 +12,9 @@
 
 struct imv_budget;
 
-enum {
-    IMV_BATCH_BYTES = 64 * 1024
-}; /* ~600 rows of ten fields: large enough to amortise a queue slot, small enough
-                                         that an idle shard's open batches cost nothing */
+/* ~600 rows of ten fields: large enough to amortise a queue slot, small enough that the open batches of an idle shard
+ * cost nothing. */
+enum { IMV_BATCH_BYTES = 64 * 1024 };
 
 struct imv_row {
     struct imv_series *series;

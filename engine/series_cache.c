@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-enum { SLOTS_FIRST = 1024 };
+enum {
+    SLOTS_FIRST = 1024,
+    MOVES_PER_PUT = 4, /* a table of n slots must be moved within the 3/4 n insertions until the next one is full */
+};
 
 struct slot {
     struct imv_hash128 key;
@@ -52,18 +55,33 @@ static bool turn_over(struct imv_series_cache *cache) {
     free(cache->older);
     cache->older = cache->younger;
     cache->younger = made;
+    cache->moved = 0;
     return true;
 }
 
-static void put(struct imv_series_cache *cache, struct imv_hash128 key, struct imv_series *series) {
-    struct imv_series_cache_table *table = cache->younger;
-    if (table == NULL || table->count > table->mask / 4 * 3) {
-        if (!turn_over(cache)) return;
-        table = cache->younger;
-    }
+static void insert(struct imv_series_cache_table *table, struct imv_hash128 key, struct imv_series *series) {
     struct slot *slot = probe(table, key);
     if (slot->series == NULL) table->count++;
     *slot = (struct slot){key, series};
+}
+
+static void move_some(struct imv_series_cache *cache) {
+    struct imv_series_cache_table *older = cache->older;
+    for (int i = 0; i < MOVES_PER_PUT && cache->moved <= older->mask; i++) {
+        const struct slot *slot = &older->slots[cache->moved++];
+        if (slot->series != NULL) insert(cache->younger, slot->key, slot->series);
+    }
+    if (cache->moved <= older->mask) return;
+    free(older);
+    cache->older = NULL;
+}
+
+static void put(struct imv_series_cache *cache, struct imv_hash128 key, struct imv_series *series) {
+    if (cache->younger == NULL || cache->younger->count > cache->younger->mask / 4 * 3) {
+        if (!turn_over(cache)) return;
+    }
+    insert(cache->younger, key, series);
+    if (cache->older != NULL && cache->older->mask < cache->younger->mask) move_some(cache);
 }
 
 struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw) {

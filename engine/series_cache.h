@@ -1,10 +1,11 @@
 /* series_cache.h - what series the raw bytes of a key meant before: one cache a writer.
  *
  * A key is kept as its XXH3-128 under a random seed, 24 bytes an entry with the series, and not compared again: see
- * imv_writer_find_series. Entries live in two tables of open addressing. New ones go to the younger; when it is three
- * quarters full it becomes the older, twice as large a one (up to the maximum) takes its place, and the former older one
- * is freed: what was not asked for since is forgotten. An entry found in the older table is put into the younger. So the
- * cache grows with its use, forgets the least used half when it is full, and never stops to move entries.
+ * imv_writer_find_series. Entries live in tables of open addressing. When the younger table is three quarters full it
+ * becomes the older one and an empty table takes its place: twice as large, until the maximum is reached. While the cache
+ * grows, each insertion moves a few entries over, so that nothing is forgotten and nothing stops. At the maximum nothing
+ * is moved: an entry that is found in the older table is put into the younger, and what was not asked for meanwhile is
+ * forgotten with the older one.
  *
  * The largest tables have 2^22 slots: 100 MiB each, three million series. One thread.
  */
@@ -18,6 +19,7 @@ struct imv_series_cache {
     uint64_t seed;
     uint32_t slots_max;
     struct imv_series_cache_table *younger, *older; /* either may be NULL */
+    uint32_t moved;                                 /* slots of a smaller older table that are moved already */
 };
 
 /* slots_max is a power of two, at least 16. IMV_IO: the system gives no random seed. */

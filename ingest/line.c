@@ -104,6 +104,15 @@ ptrdiff_t imv_line_find_end(const char *text, size_t size, struct imv_line_scan 
     return find_end_exact(text, size, state);
 }
 
+void imv_line_scan_drop(const char *text, size_t size, struct imv_line_scan *state) {
+    if (!(state->flags & SCAN_EXACT)) {
+        /* A quote may yet come, and would send the scan back to the start of the line, which is gone then. */
+        *state = (struct imv_line_scan){.scanned = 0, .flags = SCAN_EXACT};
+        find_end_exact(text, size, state);
+    }
+    state->scanned = 0;
+}
+
 /* ---- sections ---- */
 
 imv_status imv_line_split(const char *text, size_t size, enum imv_line_kind *kind, struct imv_line *line,

@@ -66,6 +66,9 @@ struct imv_line_scan {
     unsigned flags;
 };
 ptrdiff_t imv_line_find_end(const char *text, size_t size, struct imv_line_scan *state);
+/* After a -1 for [text, text + size): the caller gives these bytes up, the scan goes on in what follows them. For lines
+ * that are too long to be kept. */
+void imv_line_scan_drop(const char *text, size_t size, struct imv_line_scan *state);
 
 /* Looks at one line (no line feed in it outside of quotes) and splits a point into key and fields. IMV_INVALID with the
  * reason and the column. */
