@@ -28,7 +28,7 @@ static uint8_t *encode_const(const struct imv_codec_input *input, const struct i
 
 static bool decode_const(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
     (void)level;
-    uint64_t value;
+    uint64_t value = 0;
     if (end - from == CELL_BYTES) {
         value = imv_get_u64(from);
     } else {

@@ -28,7 +28,7 @@ static uint8_t *encode_delta(const struct imv_codec_input *input, const struct i
 
 static bool decode_delta(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
     (void)level;
-    uint64_t first, deltas[IMV_PACK_COUNT_MAX];
+    uint64_t first = 0, deltas[IMV_PACK_COUNT_MAX];
     if (count < 2) return false;
     from = imv_get_varint(from, end, &first);
     if (from == NULL || imv_pack_read(from, end, count - 1, deltas) != end) return false;

@@ -24,7 +24,7 @@ static uint8_t *encode_linear(const struct imv_codec_input *input, const struct 
 
 static bool decode_linear(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
     (void)level;
-    uint64_t first, step;
+    uint64_t first = 0, step = 0;
     from = imv_get_varint(from, end, &first);
     if (from == NULL || imv_get_varint(from, end, &step) != end) return false;
     first = (uint64_t)imv_unzigzag(first);

@@ -1,0 +1,259 @@
+/* bench_storage_chunk.c - bytes and speed of codecs and chunks, one line a case.
+ *
+ *     name  codec  bits a value  encoding: M values/s  decoding: M values/s
+ *
+ * Codec lines take one vector of 1,024 values that stay in the first cache levels; chunk lines take whole chunks of ten
+ * columns, checksums and directory included. Best of several runs.
+ */
+#include "storage/base/arena.h"
+#include "storage/base/clock.h"
+#include "storage/base/prng.h"
+#include "storage/chunk.h"
+#include "storage/codec/codec.h"
+#include "storage/codec/kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { VECTOR = IMV_PACK_COUNT_MAX, RUNS = 7 };
+#define RUN_NS INT64_C(20000000)
+
+static struct imv_prng prng;
+
+static double normal(void) {
+    double sum = -6;
+    for (int i = 0; i < 12; i++) sum += imv_prng_unit(&prng);
+    return sum;
+}
+
+/* ---- one vector ---- */
+
+static void fill_constant(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = 42;
+}
+static void fill_linear(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = 1700000000000000000 + (uint64_t)i * 10000000000;
+}
+static void fill_range(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_prng_below(&prng, 1000);
+}
+static void fill_walk(uint64_t *cells) {
+    double value = 50;
+    for (int i = 0; i < VECTOR; i++) cells[i] = (uint64_t)(value = fmin(fmax(value + normal(), 0), 100));
+}
+static void fill_spikes(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++)
+        cells[i] = imv_prng_below(&prng, 50) ? imv_prng_below(&prng, 8) : imv_prng_next(&prng) >> 30;
+}
+static void fill_jitter(uint64_t *cells) {
+    uint64_t t = 1700000000000000000;
+    for (int i = 0; i < VECTOR; i++) cells[i] = t += 1000000000 + imv_prng_below(&prng, 50) * 1000000;
+}
+static void fill_curve(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = (uint64_t)(1e9 * sin(i / 300.0)) + imv_prng_below(&prng, 3);
+}
+static void fill_states(uint64_t *cells) {
+    uint64_t state = 0;
+    for (int i = 0; i < VECTOR; i++) cells[i] = state = imv_prng_below(&prng, 40) ? state : imv_prng_below(&prng, 5);
+}
+static void fill_enumeration(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_prng_below(&prng, 6) * 982451653;
+}
+static void fill_decimals(uint64_t *cells, double power) {
+    double value = 20;
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_float_cell(round((value += normal() / 10) * power) / power);
+}
+static void fill_decimals_1(uint64_t *cells) { fill_decimals(cells, 10); }
+static void fill_decimals_3(uint64_t *cells) { fill_decimals(cells, 1000); }
+static void fill_whole_floats(uint64_t *cells) {
+    fill_walk(cells);
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_float_cell((double)cells[i]);
+}
+static void fill_singles(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_float_cell((double)(float)(20 + normal()));
+}
+static void fill_noise(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_float_cell(normal());
+}
+static void fill_booleans(uint64_t *cells) {
+    for (int i = 0; i < VECTOR; i++) cells[i] = imv_prng_below(&prng, 2);
+}
+
+static const struct {
+    const char *name;
+    imv_type type;
+    void (*fill)(uint64_t *cells);
+} cases[] = {
+    {"constant", IMV_INTEGER, fill_constant},
+    {"linear", IMV_INTEGER, fill_linear},
+    {"range", IMV_INTEGER, fill_range},
+    {"walk", IMV_INTEGER, fill_walk},
+    {"spikes", IMV_INTEGER, fill_spikes},
+    {"jitter", IMV_INTEGER, fill_jitter},
+    {"curve", IMV_INTEGER, fill_curve},
+    {"states", IMV_INTEGER, fill_states},
+    {"enumeration", IMV_INTEGER, fill_enumeration},
+    {"decimals_1", IMV_FLOAT, fill_decimals_1},
+    {"decimals_3", IMV_FLOAT, fill_decimals_3},
+    {"whole_floats", IMV_FLOAT, fill_whole_floats},
+    {"singles", IMV_FLOAT, fill_singles},
+    {"noise", IMV_FLOAT, fill_noise},
+    {"booleans", IMV_BOOLEAN, fill_booleans},
+};
+
+/* Calls work until a run's time is over, several times; the best rate, in millions a second. */
+static double rate(void (*work)(void *context), void *context, double values) {
+    const struct imv_clock *clock = imv_clock_system();
+    double best = 0;
+    for (int run = 0; run < RUNS; run++) {
+        int64_t start = imv_clock_monotonic_ns(clock), now = start, calls = 0;
+        for (; now - start < RUN_NS; now = imv_clock_monotonic_ns(clock))
+            for (int i = 0; i < 16; i++, calls++) work(context);
+        double found = (double)calls * values * 1e3 / (double)(now - start);
+        best = found > best ? found : best;
+    }
+    return best;
+}
+
+struct vector_work {
+    struct imv_codec_input input;
+    struct imv_codec_decimal decimal;
+    struct imv_codec_plan plan;
+    uint64_t cells[VECTOR], back[VECTOR];
+    uint8_t bytes[IMV_CODEC_BYTES_MAX];
+};
+
+static void encode_vector(void *context) {
+    struct vector_work *work = context;
+    imv_codec_choose(&work->input, &work->plan);
+    imv_codec_encode(&work->input, &work->plan, work->bytes);
+}
+
+static void decode_vector(void *context) {
+    struct vector_work *work = context;
+    if (!imv_codec_decode(work->plan.codec, work->bytes, work->bytes + work->plan.bytes, 0, VECTOR, work->back))
+        abort();
+}
+
+static void run_vectors(void) {
+    static struct vector_work work;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cases[i].fill(work.cells);
+        work.decimal = (struct imv_codec_decimal){0};
+        work.input = (struct imv_codec_input){cases[i].type, work.cells, VECTOR, 0, &work.decimal};
+        double encoding = rate(encode_vector, &work, VECTOR), decoding = rate(decode_vector, &work, VECTOR);
+        printf("vector %-14s %-10s %6.2f bits  encode %7.0f M/s  decode %7.0f M/s\n", cases[i].name,
+               imv_codec_name(work.plan.codec), (double)work.plan.bytes * 8 / VECTOR, encoding, decoding);
+    }
+}
+
+/* ---- kernels ---- */
+
+struct kernel_work {
+    unsigned width;
+    uint8_t bytes[VECTOR * 8 + IMV_KERNEL_SLACK_BYTES];
+    uint64_t out[VECTOR], sums[VECTOR];
+};
+
+static void unpack(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_unpack(work->bytes, VECTOR / IMV_KERNEL_BLOCK_VALUES, work->width, 7, work->out);
+}
+static void prefix_sum(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_prefix_sum(work->out, VECTOR, 3, work->sums);
+}
+static void decimal(void *context) {
+    struct kernel_work *work = context;
+    for (int i = 0; i < VECTOR; i++) work->out[i] = (uint64_t)i;
+    imv_kernel_decimal(work->out, VECTOR, 1e10, 1e-12);
+}
+
+static void run_kernels(void) {
+    static struct kernel_work work;
+    static const unsigned widths[] = {1, 3, 7, 8, 12, 20, 33, 50, 64};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        work.width = widths[i];
+        printf("kernel unpack width %-2u  %7.0f M/s\n", work.width, rate(unpack, &work, VECTOR));
+    }
+    printf("kernel prefix sum       %7.0f M/s\n", rate(prefix_sum, &work, VECTOR));
+    printf("kernel decimal          %7.0f M/s (with a fill)\n", rate(decimal, &work, VECTOR));
+}
+
+/* ---- chunks ---- */
+
+enum { COLUMNS = 10 };
+
+struct chunk_work {
+    struct imv_chunk_id id;
+    size_t rows;
+    int64_t timestamps[IMV_CHUNK_ROWS_MAX];
+    uint64_t cells[COLUMNS][IMV_CHUNK_ROWS_MAX];
+    struct imv_chunk_column columns[COLUMNS];
+    struct imv_buffer out;
+};
+
+static void encode_chunk(void *context) {
+    struct chunk_work *work = context;
+    imv_buffer_reset(&work->out);
+    if (imv_chunk_encode(&work->id, work->timestamps, work->rows, work->columns, COLUMNS, &work->out, NULL) != IMV_OK)
+        abort();
+}
+
+static void decode_chunk(void *context) {
+    struct chunk_work *work = context;
+    struct imv_chunk chunk;
+    uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+    bool all_valid;
+    if (imv_chunk_open(work->out.data, work->out.size, &work->id, &chunk, NULL) != IMV_OK) abort();
+    for (uint32_t vector = 0; vector < chunk.vectors; vector++)
+        for (uint32_t index = 0; index < COLUMNS; index++)
+            if (imv_chunk_decode_column(&chunk, index, vector, cells, valid, &all_valid, NULL, NULL) != IMV_OK) abort();
+}
+
+static void summarize_chunk(void *context) {
+    struct chunk_work *work = context;
+    struct imv_chunk chunk;
+    if (imv_chunk_open(work->out.data, work->out.size, &work->id, &chunk, NULL) != IMV_OK) abort();
+    imv_int128 sum = 0;
+    for (uint32_t vector = 0; vector < chunk.vectors; vector++) {
+        for (uint32_t index = 0; index < COLUMNS; index++) {
+            struct imv_chunk_statistics statistics;
+            imv_chunk_statistics(&chunk, index, vector, &statistics);
+            sum += statistics.sum_integer;
+        }
+    }
+    if (sum == 1) abort();
+}
+
+static void run_chunks(void) {
+    static struct chunk_work work;
+    static const size_t rows[] = {100, 720, 1024, 8192};
+    imv_buffer_init(&work.out, 16 << 20);
+    for (size_t r = 0; r < 4; r++) {
+        work.rows = rows[r];
+        for (size_t i = 0; i < work.rows; i++) work.timestamps[i] = 1700000000000000000 + (int64_t)i * 10000000000;
+        work.id = (struct imv_chunk_id){1, 2, work.timestamps[0]};
+        for (uint32_t k = 0; k < COLUMNS; k++) {
+            double value = imv_prng_unit(&prng) * 100;
+            for (size_t i = 0; i < work.rows; i++)
+                work.cells[k][i] = (uint64_t)(value = fmin(fmax(value + normal(), 0), 100));
+            work.columns[k] = (struct imv_chunk_column){k, {IMV_INTEGER, work.cells[k], NULL}};
+        }
+        double values = (double)work.rows * COLUMNS, encoding = rate(encode_chunk, &work, values);
+        printf(
+            "chunk  %4zu rows %6zu bytes %.4f bytes/value  encode %5.0f M/s  decode %5.0f M/s  statistics %6.0f M/s\n",
+            work.rows, work.out.size, (double)work.out.size / values, encoding, rate(decode_chunk, &work, values),
+            rate(summarize_chunk, &work, values));
+    }
+    imv_buffer_release(&work.out);
+}
+
+int main(void) {
+    imv_prng_init(&prng, 1);
+    run_kernels();
+    run_vectors();
+    run_chunks();
+    return 0;
+}
