@@ -4,7 +4,30 @@
 #include "storage/base/bytes.h"
 #include "storage/codec/kernels.h"
 
-enum { OPTIONS_FOLLOW = 0x80, OPTION_STEP = 1, OPTION_EXCEPTIONS = 2 };
+enum {
+    OPTIONS_FOLLOW = 0x80,
+    OPTION_STEP = 1,
+    OPTION_EXCEPTIONS = 2,
+    OPTION_TERNARY = 4,
+    OPTION_QUINARY = 8,
+    ALL_OPTIONS = 15,
+};
+
+/* How digits of a radix are grouped into numbers of so many bits. */
+struct grouping {
+    unsigned digits, bits;
+};
+
+static struct grouping grouping_of(unsigned radix) {
+    return radix == 3 ? (struct grouping){IMV_KERNEL_TERNARY_DIGITS, IMV_KERNEL_TERNARY_BITS}
+                      : (struct grouping){IMV_KERNEL_QUINARY_DIGITS, IMV_KERNEL_QUINARY_BITS};
+}
+
+static size_t digits_bytes(size_t count, unsigned radix) {
+    if (radix == 1) return 0;
+    struct grouping grouping = grouping_of(radix);
+    return imv_packed_bytes((count + grouping.digits - 1) / grouping.digits, grouping.bits);
+}
 
 /* Division by a divisor of all numbers that are asked: a shift and a multiplication with the inverse modulo 2^64. */
 struct divisor {
@@ -65,8 +88,9 @@ static void find_range(const uint64_t *values, size_t count, bool is_unsigned, u
 }
 
 static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
-    size_t bytes = 1 + (plan->step > 1 || plan->exceptions > 0) + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) +
-                   imv_packed_bytes(count, plan->width);
+    bool options = plan->step > 1 || plan->exceptions > 0 || plan->radix > 1;
+    size_t bytes = 1 + options + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) +
+                   imv_packed_bytes(count, plan->width) + digits_bytes(count, plan->radix);
     if (plan->step > 1) bytes += imv_varint_bytes(plan->step);
     if (plan->exceptions > 0)
         bytes += imv_varint_bytes(plan->exceptions) + 1 + imv_varint_bytes(plan->below) +
@@ -75,23 +99,15 @@ static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     return bytes;
 }
 
+/* Completes the candidate's size and takes it when it is better. Digits weigh a sixteenth more than they take. */
+static void consider(struct imv_pack_plan *candidate, size_t count, struct imv_pack_plan *best) {
+    candidate->bytes = plan_bytes(candidate, count);
+    size_t weight = candidate->radix == 1 ? 16 : 17, best_weight = best->radix == 1 ? 16 : 17;
+    if (candidate->bytes * weight < best->bytes * best_weight) *best = *candidate;
+}
+
 /* Buckets of the histogram in which windows are looked for: up to eight widths are tried in one pass over the values. */
 enum { BUCKETS_BITS = 8, BUCKETS = 1 << BUCKETS_BITS };
-
-struct window {
-    uint64_t start;
-    size_t inside; /* values in it */
-};
-
-/* sums[b]: values in the buckets before b. The fullest window of `span` buckets. */
-static struct window fullest_window(const uint16_t *sums, unsigned buckets, unsigned span) {
-    struct window best = {0};
-    for (unsigned b = 0; b + span <= buckets; b++) {
-        size_t inside = (size_t)(sums[b + span] - sums[b]);
-        if (inside > best.inside) best = (struct window){b, inside};
-    }
-    return best;
-}
 
 static void count_buckets(const uint64_t *codes, size_t count, uint64_t low, unsigned shift, unsigned buckets,
                           uint16_t *sums) {
@@ -104,49 +120,89 @@ static void count_buckets(const uint64_t *codes, size_t count, uint64_t low, uns
     for (unsigned b = 0; b < buckets; b++) sums[b + 1] = (uint16_t)(sums[b] + even[b] + odd[b]);
 }
 
+/* sums[b]: values in the buckets before b. How many values the fullest window of `span` buckets holds. */
+static unsigned fullest(const uint16_t *sums, unsigned buckets, unsigned span) {
+    uint16_t most = 0;
+    for (unsigned b = 0; b + span <= buckets; b++) {
+        uint16_t inside = (uint16_t)(sums[b + span] - sums[b]);
+        most = inside > most ? inside : most;
+    }
+    return most;
+}
+
+static unsigned find_window(const uint16_t *sums, unsigned span, unsigned inside) {
+    unsigned b = 0;
+    while ((unsigned)(sums[b + span] - sums[b]) != inside) b++;
+    return b;
+}
+
+/* The codes in question: offsets in steps from the least value, the greatest of them full_width bits wide. */
+struct codes {
+    const uint64_t *codes;
+    size_t count;
+    uint64_t least, step;
+    unsigned full_width;
+};
+
+/* Considers the fullest windows of radix << 0, 1, .. buckets; a bucket holds 1 << shift codes from low on. */
+static void try_windows(const struct codes *codes, const uint16_t *sums, unsigned bits, uint64_t low, unsigned shift,
+                        unsigned radix, struct imv_pack_plan *best) {
+    for (unsigned level = 0; radix << level < 1U << bits; level++) {
+        unsigned span = radix << level, inside = fullest(sums, 1U << bits, span);
+        struct imv_pack_plan plan = {.step = codes->step, .radix = radix, .width = level + shift};
+        plan.below = low + ((uint64_t)find_window(sums, span, inside) << shift);
+        plan.base = codes->least + plan.below * codes->step;
+        plan.exceptions = codes->count - inside;
+        plan.exception_width = codes->full_width;
+        consider(&plan, codes->count, best);
+    }
+}
+
 /* Looks for the width and window whose codes and exceptions together are smallest: first among the eight widths below
  * the full one, then, inside the fullest bucket of these, among the next eight, as long as that can pay. */
-static void find_exceptions(const uint64_t *codes, size_t count, uint64_t least, unsigned full_width,
-                            struct imv_pack_plan *best) {
+static void find_exceptions(const struct codes *codes, struct imv_pack_plan *best) {
     uint64_t low = 0;
-    for (unsigned top = full_width; top > 0;) {
+    for (unsigned top = codes->full_width; top > 0;) {
         unsigned bits = top < BUCKETS_BITS ? top : BUCKETS_BITS, shift = top - bits;
         uint16_t sums[BUCKETS + 1];
-        count_buckets(codes, count, low, shift, 1U << bits, sums);
-        struct window window = {0};
-        for (unsigned level = bits; level-- > 0;) {
-            window = fullest_window(sums, 1U << bits, 1U << level);
-            struct imv_pack_plan plan = *best;
-            plan.width = level + shift;
-            plan.below = low + (window.start << shift);
-            plan.base = least + plan.below * plan.step;
-            plan.exceptions = count - window.inside;
-            plan.exception_width = full_width;
-            plan.bytes = plan_bytes(&plan, count);
-            if (plan.bytes < best->bytes) *best = plan;
-        }
-        size_t outside = count - window.inside;
-        if (imv_packed_bytes(outside, full_width + imv_bits_of(count - 1)) >= best->bytes) return;
-        low += window.start << shift;
+        count_buckets(codes->codes, codes->count, low, shift, 1U << bits, sums);
+        for (unsigned radix = 1; radix <= 5; radix += 2) try_windows(codes, sums, bits, low, shift, radix, best);
+        if (shift == 0) return;
+        unsigned inside = fullest(sums, 1U << bits, 1);
+        size_t outside = codes->count - inside;
+        if (imv_packed_bytes(outside, codes->full_width + imv_bits_of(codes->count - 1)) >= best->bytes) return;
+        low += (uint64_t)find_window(sums, 1, inside) << shift;
         top = shift;
+    }
+}
+
+/* Plans without exceptions: the whole range in bits, or in a digit and bits. */
+static void plan_whole(const struct codes *codes, uint64_t greatest, struct imv_pack_plan *best) {
+    *best = (struct imv_pack_plan){.base = codes->least, .step = codes->step, .radix = 1, .width = codes->full_width};
+    best->bytes = plan_bytes(best, codes->count);
+    for (unsigned radix = 3; radix <= 5; radix += 2) {
+        unsigned width = 0;
+        while (greatest >> width >= radix) width++;
+        struct imv_pack_plan plan = {.base = codes->least, .step = codes->step, .radix = radix, .width = width};
+        consider(&plan, codes->count, best);
     }
 }
 
 void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
     imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
-    uint64_t least, range;
+    uint64_t least, range, offsets[IMV_PACK_COUNT_MAX];
     find_range(values, count, is_unsigned, &least, &range);
-    *plan = (struct imv_pack_plan){.base = least, .step = 1};
-    if (range > 0) {
-        struct divisor divisor = find_step(values, count, least, range);
-        uint64_t codes[IMV_PACK_COUNT_MAX];
-        for (size_t i = 0; i < count; i++) codes[i] = divide(&divisor, values[i] - least);
-        plan->step = divisor.step;
-        plan->width = imv_bits_of(divide(&divisor, range));
+    if (range == 0) {
+        *plan = (struct imv_pack_plan){.base = least, .step = 1, .radix = 1};
         plan->bytes = plan_bytes(plan, count);
-        find_exceptions(codes, count, least, plan->width, plan);
+        return;
     }
-    plan->bytes = plan_bytes(plan, count);
+    struct divisor divisor = find_step(values, count, least, range);
+    for (size_t i = 0; i < count; i++) offsets[i] = divide(&divisor, values[i] - least);
+    uint64_t greatest = divide(&divisor, range);
+    struct codes codes = {offsets, count, least, divisor.step, imv_bits_of(greatest)};
+    plan_whole(&codes, greatest, plan);
+    find_exceptions(&codes, plan);
     imv_assert(plan->bytes <= IMV_PACK_BYTES_MAX);
 }
 
@@ -174,7 +230,7 @@ static uint8_t *write_exceptions(const uint64_t *codes, size_t count, const stru
     uint64_t positions[IMV_PACK_COUNT_MAX], outliers[IMV_PACK_COUNT_MAX];
     size_t found = 0;
     for (size_t i = 0; i < count; i++) {
-        if (imv_bits_of(codes[i]) <= plan->width) continue;
+        if (codes[i] >> plan->width < plan->radix) continue;
         positions[found] = i;
         outliers[found++] = codes[i] + plan->below;
     }
@@ -186,24 +242,53 @@ static uint8_t *write_exceptions(const uint64_t *codes, size_t count, const stru
     return imv_bits_write(outliers, found, plan->exception_width, to);
 }
 
+/* Writes the codes' digits and leaves their low bits in place. */
+static uint8_t *write_digits(const uint64_t *codes, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
+    struct grouping grouping = grouping_of(plan->radix);
+    uint64_t groups[IMV_PACK_COUNT_MAX / IMV_KERNEL_QUINARY_DIGITS + 1];
+    size_t groups_count = 0;
+    for (size_t first = 0; first < count; first += grouping.digits) {
+        uint64_t group = 0;
+        size_t end = first + grouping.digits < count ? first + grouping.digits : count;
+        for (size_t i = end; i-- > first;) group = group * plan->radix + (codes[i] >> plan->width);
+        groups[groups_count++] = group;
+    }
+    return imv_bits_write(groups, groups_count, grouping.bits, to);
+}
+
+/* Writes the codes, those of exceptions as 0. */
+static uint8_t *write_codes(uint64_t *codes, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
+    if (plan->exceptions > 0) to = write_exceptions(codes, count, plan, to);
+    uint64_t low_bits[IMV_PACK_COUNT_MAX], mask = (UINT64_C(1) << plan->width) - 1;
+    for (size_t i = 0; i < count; i++) {
+        codes[i] = codes[i] >> plan->width < plan->radix ? codes[i] : 0;
+        low_bits[i] = codes[i] & mask;
+    }
+    to = imv_bits_write(low_bits, count, plan->width, to);
+    return plan->radix > 1 ? write_digits(codes, count, plan, to) : to;
+}
+
+static unsigned options_of(const struct imv_pack_plan *plan) {
+    return (plan->step > 1 ? OPTION_STEP : 0) | (plan->exceptions > 0 ? OPTION_EXCEPTIONS : 0) |
+           (plan->radix == 3 ? OPTION_TERNARY : 0) | (plan->radix == 5 ? OPTION_QUINARY : 0);
+}
+
 uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
     uint8_t *start = to;
-    unsigned options = (plan->step > 1 ? OPTION_STEP : 0) | (plan->exceptions > 0 ? OPTION_EXCEPTIONS : 0);
+    unsigned options = options_of(plan);
     *to++ = (uint8_t)(plan->width | (options ? OPTIONS_FOLLOW : 0));
     if (options) *to++ = (uint8_t)options;
     to = imv_put_varint(to, imv_zigzag((int64_t)plan->base));
     if (plan->step > 1) to = imv_put_varint(to, plan->step);
-    if (plan->width > 0 || plan->exceptions > 0) {
-        uint64_t codes[IMV_PACK_COUNT_MAX];
-        struct divisor divisor = divisor_of(plan->step);
-        /* From the least value, since what lies below the base is no multiple modulo 2^64. */
-        uint64_t least = plan->base - plan->below * plan->step;
-        for (size_t i = 0; i < count; i++) codes[i] = divide(&divisor, values[i] - least) - plan->below;
-        if (plan->exceptions > 0) to = write_exceptions(codes, count, plan, to);
-        uint64_t mask = plan->width == 64 ? UINT64_MAX : (UINT64_C(1) << plan->width) - 1;
-        for (size_t i = 0; i < count; i++) codes[i] = codes[i] > mask ? 0 : codes[i];
+    uint64_t codes[IMV_PACK_COUNT_MAX];
+    struct divisor divisor = divisor_of(plan->step);
+    /* From the least value, since what lies below the base is no multiple modulo 2^64. */
+    uint64_t least = plan->base - plan->below * plan->step;
+    for (size_t i = 0; i < count; i++) codes[i] = divide(&divisor, values[i] - least) - plan->below;
+    if (plan->width == 64)
         to = imv_bits_write(codes, count, plan->width, to);
-    }
+    else
+        to = write_codes(codes, count, plan, to);
     imv_assert((size_t)(to - start) == plan->bytes);
     return to;
 }
@@ -265,29 +350,61 @@ static bool patch(const struct exceptions *exceptions, const uint8_t *end, size_
     return true;
 }
 
-const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
-    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+/* Adds the digits above the low bits, of which out holds the codes. */
+static void read_digits(const uint8_t *from, const uint8_t *end, size_t count, unsigned radix, unsigned width,
+                        uint64_t *out) {
+    /* The kernel reads and writes whole steps: both sides are buffers with room. */
+    uint8_t packed[IMV_PACK_COUNT_MAX / 8 * 3 + IMV_KERNEL_SLACK_BYTES] = {0};
+    uint8_t digits[IMV_PACK_COUNT_MAX + IMV_KERNEL_DIGITS_SLACK];
+    imv_assert((size_t)(end - from) <= sizeof packed - IMV_KERNEL_SLACK_BYTES);
+    memcpy(packed, from, (size_t)(end - from));
+    imv_kernel_digits(packed, count, radix, digits);
+    imv_kernel_add_digits(digits, count, width, out);
+}
+
+struct head {
+    unsigned width, radix;
+    uint64_t base, step;
+    struct exceptions exceptions;
+};
+
+static const uint8_t *read_head(const uint8_t *from, const uint8_t *end, size_t count, struct head *head) {
+    unsigned options = 0;
+    *head = (struct head){.step = 1, .radix = 1};
     if (from == end) return NULL;
-    unsigned width = *from & ~(unsigned)OPTIONS_FOLLOW, options = 0;
-    if (width > 64) return NULL;
+    head->width = *from & ~(unsigned)OPTIONS_FOLLOW;
+    if (head->width > 64) return NULL;
     if (*from++ & OPTIONS_FOLLOW) {
         if (from == end) return NULL;
         options = *from++;
-        if (options == 0 || (options & ~(unsigned)(OPTION_STEP | OPTION_EXCEPTIONS)) != 0) return NULL;
+        if (options == 0 || options > ALL_OPTIONS) return NULL;
+        if (options & OPTION_TERNARY) head->radix = 3;
+        if (options & OPTION_QUINARY) head->radix = 5;
+        if ((options & OPTION_TERNARY) && (options & OPTION_QUINARY)) return NULL;
+        if (head->radix > 1 && head->width > 60) return NULL;
     }
-    uint64_t base, step = 1;
+    uint64_t base;
     from = imv_get_varint(from, end, &base);
     if (from == NULL) return NULL;
-    base = (uint64_t)imv_unzigzag(base);
-    if (options & OPTION_STEP) from = imv_get_varint(from, end, &step);
+    head->base = (uint64_t)imv_unzigzag(base);
+    if (options & OPTION_STEP) from = imv_get_varint(from, end, &head->step);
     if (from == NULL) return NULL;
-    struct exceptions exceptions = {0};
-    if (options & OPTION_EXCEPTIONS) from = read_exceptions(from, end, count, &exceptions);
+    return options & OPTION_EXCEPTIONS ? read_exceptions(from, end, count, &head->exceptions) : from;
+}
+
+const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
+    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+    struct head head;
+    from = read_head(from, end, count, &head);
     if (from == NULL) return NULL;
-    size_t bytes = imv_packed_bytes(count, width);
-    if ((size_t)(end - from) < bytes) return NULL;
-    unpack(from, end, count, width, step == 1 ? base : 0, out);
-    if (step != 1) imv_kernel_scale(out, count, base, step);
-    if (exceptions.count > 0 && !patch(&exceptions, end, count, base, step, out)) return NULL;
-    return from + bytes;
+    size_t low_bytes = imv_packed_bytes(count, head.width), high_bytes = digits_bytes(count, head.radix);
+    if ((size_t)(end - from) < low_bytes + high_bytes) return NULL;
+    const uint8_t *digits = from + low_bytes, *after = digits + high_bytes;
+    /* Digits are added before the step is multiplied in; the base can go in first when there is none. */
+    unpack(from, end, count, head.width, head.step == 1 ? head.base : 0, out);
+    if (head.radix > 1) read_digits(digits, after, count, head.radix, head.width, out);
+    bool is_narrow = head.step <= UINT32_MAX && head.width + (head.radix > 1 ? 3 : 0) <= 32;
+    if (head.step != 1) imv_kernel_scale(out, count, head.base, head.step, is_narrow);
+    if (head.exceptions.count > 0 && !patch(&head.exceptions, end, count, head.base, head.step, out)) return NULL;
+    return after;
 }

@@ -1,20 +1,25 @@
-/* bitpack.h - a run of integers as small numbers of one width over a base: the block that most codecs end in.
+/* bitpack.h - a run of integers as small numbers over a base: the block that most codecs end in.
  *
  * value = base + step * code. base is the least value, step the greatest common divisor of the distances to it
- * (milliseconds stored as nanoseconds, floats stored as doubles), and codes are packed at the width of the widest. When
- * a few values are far from the rest, the width is chosen for the rest and those few are patched: listed with their
+ * (milliseconds stored as nanoseconds, floats stored as doubles). Codes are packed at the width of the widest. When a
+ * few values are far from the rest, the width is chosen for the rest and those few are patched: listed with their
  * positions. All arithmetic is modulo 2^64, so any 64-bit values are fine.
  *
- *     +------+---------+------+------+------------------------------------------------+---------------+
- *     | head | options | base | step | exceptions                                     | codes         |
- *     | u8   | u8      | zig- | var- | count   | width | below  | positions | codes   | count * width |
- *     |      |         | zag  | int  | varint  | u8    | varint | packed    | packed  | bits          |
- *     +------+---------+------+------+------------------------------------------------+---------------+
+ *     +------+---------+------+------+------------------------------------------------+---------------+--------+
+ *     | head | options | base | step | exceptions                                     | low bits      | digits |
+ *     | u8   | u8      | zig- | var- | count   | width | below  | positions | codes   | count * width |        |
+ *     |      |         | zag  | int  | varint  | u8    | varint | packed    | packed  | bits          |        |
+ *     +------+---------+------+------+------------------------------------------------+---------------+--------+
  *
- * head: width 0..64; bit 7: options follow (else none). options: 1 step is there, 2 exceptions are there. Positions are
- * rising, packed at the width of count - 1. An exception's value is base + step * (code - below): below is how far
- * outliers reach under the base. The code in the place of an exception is 0. Numbers are packed least significant bit
- * first, each of the three packed parts ends on a byte.
+ * head: width 0..64; bit 7: options follow (else none). options: 1 step is there, 2 exceptions are there, 4 ternary
+ * digits are there, 8 quinary digits are there (not both). Positions are rising, packed at the width of count - 1. An
+ * exception's value is base + step * (code - below): below is how far outliers reach under the base. The code in the
+ * place of an exception is 0. Numbers are packed least significant bit first; every packed part ends on a byte.
+ *
+ * Digits: whole bits are coarse when few are needed. Codes below 3 or 5 times a power of two have a digit above their
+ * low bits: code = low + digit << width. Five ternary digits take 8 bits, three quinary ones 7 (the integer sequences of
+ * ASTC textures), the first digit least significant. So nine tenths of a random walk's steps, -2..2, take 2.33 bits
+ * each instead of 3. As they decode slower than bits, they must save a sixteenth.
  *
  * The plan's size is exact, by arithmetic: choosing between codecs needs no trial. No state, any thread.
  */
@@ -33,7 +38,8 @@ struct imv_pack_plan {
     uint64_t base;
     uint64_t step;
     uint64_t below;
-    unsigned width;
+    unsigned width; /* of the low bits */
+    unsigned radix; /* 1 no digits, 3, 5 */
     unsigned exception_width;
     size_t exceptions;
     size_t bytes; /* of the whole block */
