@@ -39,6 +39,7 @@ struct imv_exec {
     struct imv_prng prng;               /* of rand() */
     uint64_t samples;                   /* rows read from series */
     struct imv_value *locals;           /* variables of comprehensions, by number */
+    bool profile;                       /* operators take the time */
     uint64_t steps;                     /* of loops, to poll now and then */
     struct imv_regex *regexes;
     struct imv_twin_readers *twin_readers;

@@ -61,7 +61,7 @@ imv_status imv_code_pick(struct imv_exec *exec, const struct imv_code *code, str
 void imv_expr_each_slot(const struct imv_expr *expr, void (*visit)(uint32_t slot, void *context), void *context);
 bool imv_expr_reads_slot(const struct imv_expr *expr, uint32_t slot);
 bool imv_expr_reads_any_slot(const struct imv_expr *expr);
-/* May evaluation end in an error? Engine failures and spent memory aside. */
-bool imv_expr_can_fail(const struct imv_expr *expr);
+/* May evaluation end in an error? Engine failures and spent memory aside. parameters are the statement's. */
+bool imv_expr_can_fail(const struct imv_expr *expr, const struct imv_value *parameters);
 /* Is another value possible for the same row (rand)? */
 bool imv_expr_is_volatile(const struct imv_expr *expr);

@@ -86,15 +86,22 @@ static bool node_can_fail(const struct imv_expr *expr) {
     }
 }
 
-static bool cannot_fail(struct imv_expr *expr, void *context) {
-    (void)context;
-    if (expr->kind == IMV_EXPR_CALL && expr->call.aggregate) return true;
-    /* A literal list is made of its elements; only what nests too deep fails, and the parser bounds that. */
-    bool literal = expr->kind == IMV_EXPR_LIST;
-    return (literal || !node_can_fail(expr)) && imv_expr_each_child(expr, cannot_fail, NULL);
+static bool is_in_list_parameter(const struct imv_expr *expr, const struct imv_value *parameters) {
+    if (expr->kind != IMV_EXPR_BINARY || expr->binary.op != IMV_BINARY_IN) return false;
+    const struct imv_expr *list = expr->binary.right;
+    return list->kind == IMV_EXPR_PARAMETER && parameters[list->parameter.index].kind == IMV_VALUE_LIST;
 }
 
-bool imv_expr_can_fail(const struct imv_expr *expr) { return !cannot_fail((struct imv_expr *)expr, NULL); }
+static bool cannot_fail(struct imv_expr *expr, void *context) {
+    if (expr->kind == IMV_EXPR_CALL && expr->call.aggregate) return true;
+    /* A literal list is made of its elements; only what nests too deep fails, and the parser bounds that. */
+    bool safe = expr->kind == IMV_EXPR_LIST || is_in_list_parameter(expr, context);
+    return (safe || !node_can_fail(expr)) && imv_expr_each_child(expr, cannot_fail, context);
+}
+
+bool imv_expr_can_fail(const struct imv_expr *expr, const struct imv_value *parameters) {
+    return !cannot_fail((struct imv_expr *)expr, (struct imv_value *)parameters);
+}
 
 static bool is_stable(struct imv_expr *expr, void *context) {
     (void)context;

@@ -1,0 +1,27 @@
+/* opt.h - the rules that rearrange a plan before it runs, one a file, applied in the order of imv_optimize.
+ *
+ *     push_filters     predicates go down to the first operator that gives what they read
+ *     tag_conditions   tag = value and tag IN list become conditions of the TwinScan, answered by the inverted index
+ *     time_bounds      comparisons with a sample's time become bounds of the SampleScan, so that other chunks are not read
+ *     top              ORDER BY with LIMIT keeps only the rows that can be among the first
+ *     needed_slots     each operator learns which slots are read above it
+ *
+ * A rule keeps the rows that come out, and their order. Predicates that can fail stay where they are written, so that no
+ * row meets one that a predicate before it would have kept away.
+ *
+ * To add one: a file, a line in this list and one in imv_optimize.
+ */
+#pragma once
+
+#include "query/plan.h"
+
+imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan);
+
+typedef imv_status imv_rule(struct imv_exec *exec, struct imv_plan **plan);
+imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, imv_rule_top, imv_rule_needed_slots;
+
+/* Applies a rule to each plan below an operator: its input, inner plan or branches. */
+imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule *rule);
+
+/* a op b as b op' a. */
+enum imv_binary_op imv_comparison_mirrored(enum imv_binary_op op);
