@@ -78,7 +78,7 @@ Test(line, a_quoted_line_feed_does_not_end_a_line_and_a_quote_elsewhere_hides_no
         ptrdiff_t end;
     } cases[] = {
         {"m v=\"a\nb\" 1\nx", 11},        {"m\"x v=1\n", 7},  {"m,t=\"a v=1\nb v=2\n", 10}, {"m v=\"a\\\"\nb\"\n", 11},
-        {"# it's \"quoted\nm v=1\n", 14}, {"m v=\"a\nb", -1}, {"m v\\=\"x=1\n", 10},        {"\n", 0}};
+        {"# it's \"quoted\nm v=1\n", 14}, {"m v=\"a\nb", -1}, {"m v\\=\"x=1\n", 9},         {"\n", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t size = strlen(cases[i].text);
         struct imv_line_scan whole = {0}, pieces = {0};
