@@ -35,8 +35,8 @@ size_t imv_journal_series_bound(const struct imv_series *series);
 size_t imv_journal_fields_bound(const struct imv_label *label, uint32_t from, uint32_t end);
 
 /* Decodes a payload: makes the definitions in the catalog (series are marked journaled), then calls row for each row of
- * each ROWS record, in an order that keeps the order within each series. The row is valid during the call.
- * IMV_CORRUPT. */
+ * each ROWS record, in an order that keeps the order within each series. The row is valid during the call;
+ * its strings are not behind its cells, so imv_row_bytes does not apply. IMV_CORRUPT. */
 imv_status imv_journal_decode(struct imv_catalog *catalog, uint32_t shard, const uint8_t *payload, size_t size,
                               imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err),
                               void *context, struct imv_error *err);
