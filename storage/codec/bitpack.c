@@ -99,11 +99,11 @@ static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     return bytes;
 }
 
-/* Completes the candidate's size and takes it when it is better. Digits weigh a sixteenth more than they take. */
-static void consider(struct imv_pack_plan *candidate, size_t count, struct imv_pack_plan *best) {
+/* Completes the candidate's size and tells whether it is better. Digits weigh a sixteenth more than they take. */
+static bool is_better(struct imv_pack_plan *candidate, size_t count, const struct imv_pack_plan *best) {
     candidate->bytes = plan_bytes(candidate, count);
     size_t weight = candidate->radix == 1 ? 16 : 17, best_weight = best->radix == 1 ? 16 : 17;
-    if (candidate->bytes * weight < best->bytes * best_weight) *best = *candidate;
+    return candidate->bytes * weight < best->bytes * best_weight;
 }
 
 /* Buckets of the histogram in which windows are looked for: up to eight widths are tried in one pass over the values. */
@@ -150,11 +150,13 @@ static void try_windows(const struct codes *codes, const uint16_t *sums, unsigne
     for (unsigned level = 0; radix << level < 1U << bits; level++) {
         unsigned span = radix << level, inside = fullest(sums, 1U << bits, span);
         struct imv_pack_plan plan = {.step = codes->step, .radix = radix, .width = level + shift};
-        plan.below = low + ((uint64_t)find_window(sums, span, inside) << shift);
-        plan.base = codes->least + plan.below * codes->step;
         plan.exceptions = codes->count - inside;
         plan.exception_width = codes->full_width;
-        consider(&plan, codes->count, best);
+        /* With the smallest base there is; where the window lies is looked up only when it can be better. */
+        if (!is_better(&plan, codes->count, best)) continue;
+        plan.below = low + ((uint64_t)find_window(sums, span, inside) << shift);
+        plan.base = codes->least + plan.below * codes->step;
+        if (is_better(&plan, codes->count, best)) *best = plan;
     }
 }
 
@@ -184,7 +186,7 @@ static void plan_whole(const struct codes *codes, uint64_t greatest, struct imv_
         unsigned width = 0;
         while (greatest >> width >= radix) width++;
         struct imv_pack_plan plan = {.base = codes->least, .step = codes->step, .radix = radix, .width = width};
-        consider(&plan, codes->count, best);
+        if (is_better(&plan, codes->count, best)) *best = plan;
     }
 }
 
@@ -211,6 +213,7 @@ void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struc
 uint8_t *imv_bits_write(const uint64_t *codes, size_t count, unsigned width, uint8_t *to) {
     uint64_t word = 0;
     unsigned used = 0; /* bits of word, below 64 */
+    if (width == 0) return to;
     for (size_t i = 0; i < count; i++) {
         word |= codes[i] << used;
         used += width;
@@ -245,13 +248,12 @@ static uint8_t *write_exceptions(const uint64_t *codes, size_t count, const stru
 /* Writes the codes' digits and leaves their low bits in place. */
 static uint8_t *write_digits(const uint64_t *codes, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
     struct grouping grouping = grouping_of(plan->radix);
-    uint64_t groups[IMV_PACK_COUNT_MAX / IMV_KERNEL_QUINARY_DIGITS + 1];
+    uint64_t groups[IMV_PACK_COUNT_MAX / IMV_KERNEL_QUINARY_DIGITS + 1] = {0};
     size_t groups_count = 0;
-    for (size_t first = 0; first < count; first += grouping.digits) {
-        uint64_t group = 0;
+    for (size_t first = 0; first < count; first += grouping.digits, groups_count++) {
         size_t end = first + grouping.digits < count ? first + grouping.digits : count;
-        for (size_t i = end; i-- > first;) group = group * plan->radix + (codes[i] >> plan->width);
-        groups[groups_count++] = group;
+        for (size_t i = end; i-- > first;)
+            groups[groups_count] = groups[groups_count] * plan->radix + (codes[i] >> plan->width);
     }
     return imv_bits_write(groups, groups_count, grouping.bits, to);
 }

@@ -9,10 +9,10 @@ static const struct imv_codec *const codecs[IMV_CODECS_COUNT] = {
     [IMV_CODEC_ALP] = &imv_codec_alp, [IMV_CODEC_RLE] = &imv_codec_rle,     [IMV_CODEC_DICT] = &imv_codec_dict,
 };
 
-/* Fastest to decode first. */
+/* Fastest to decode first, but ALP before FOR, which has a long search to make in bits that ALP does better. */
 static const imv_codec_id preference[] = {
-    IMV_CODEC_CONST, IMV_CODEC_LINEAR, IMV_CODEC_RAW, IMV_CODEC_FOR,  IMV_CODEC_DELTA,
-    IMV_CODEC_DOD,   IMV_CODEC_ALP,    IMV_CODEC_RLE, IMV_CODEC_DICT,
+    IMV_CODEC_CONST, IMV_CODEC_LINEAR, IMV_CODEC_RAW, IMV_CODEC_ALP,  IMV_CODEC_FOR,
+    IMV_CODEC_DELTA, IMV_CODEC_DOD,    IMV_CODEC_RLE, IMV_CODEC_DICT,
 };
 
 const struct imv_codec *imv_codec_of(unsigned id) { return id < IMV_CODECS_COUNT ? codecs[id] : NULL; }
@@ -31,7 +31,7 @@ void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan
     for (size_t i = 0; i < sizeof preference / sizeof *preference; i++) {
         const struct imv_codec *codec = codecs[preference[i]];
         if ((codec->types >> input->type & 1) == 0 || input->level > codec->level_max) continue;
-        struct imv_codec_plan candidate = {.codec = preference[i]};
+        struct imv_codec_plan candidate = {.codec = preference[i], .bytes = plan->bytes};
         if (!codec->plan(input, &candidate) || candidate.bytes >= plan->bytes) continue;
         *plan = candidate;
         /* A handful of bytes: what is left to save is not worth the search, but when there is only a handful of cells. */

@@ -77,7 +77,8 @@ struct imv_codec {
     const char *name; /* as in EXPLAIN and `imvdb inspect` */
     unsigned types;   /* bit 1 << type: may be chosen for it */
     unsigned level_max;
-    /* False when the codec does not apply to the cells; else fills bytes and what encode wants to find. */
+    /* False when the codec does not apply to the cells, or when it sees early that it cannot make less than plan->bytes,
+     * the best so far (SIZE_MAX: none); else fills bytes and what encode wants to find. */
     bool (*plan)(const struct imv_codec_input *input, struct imv_codec_plan *plan);
     /* Writes plan->bytes bytes and returns the byte after them. */
     uint8_t *(*encode)(const struct imv_codec_input *input, const struct imv_codec_plan *plan, uint8_t *to);

@@ -32,6 +32,7 @@ static struct imv_codec_input inner(const struct imv_codec_input *input, const u
 
 static bool plan_dict(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
     uint64_t values[DISTINCT_MAX], codes[IMV_PACK_COUNT_MAX];
+    if (plan->bytes <= input->count) return false; /* below 8 bits a value there is little for codes to save */
     size_t distinct = find_distinct(input, values, codes);
     if (distinct == 0 || distinct > input->count / 2) return false;
     imv_pack_plan(codes, input->count, false, &plan->pack);

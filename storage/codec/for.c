@@ -4,7 +4,9 @@
  */
 #include "storage/codec/codec.h"
 
+/* Bit patterns of floats hardly ever pack into half of what they take. */
 static bool plan_for(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
+    if (input->type == IMV_FLOAT && plan->bytes <= input->count * sizeof(float)) return false;
     imv_pack_plan(input->cells, input->count, input->type == IMV_UINTEGER, &plan->pack);
     plan->bytes = plan->pack.bytes;
     return true;

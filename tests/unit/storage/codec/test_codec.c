@@ -37,7 +37,7 @@ Test(codec, every_codec_round_trips) {
                 const struct imv_codec *codec = imv_codec_of(id);
                 for (unsigned level = 0; codec != NULL && level <= codec->level_max; level++) {
                     struct imv_codec_input input = {imv_values[g].type, cells, counts[c], level, NULL};
-                    struct imv_codec_plan plan = {.codec = id};
+                    struct imv_codec_plan plan = {.codec = id, .bytes = SIZE_MAX};
                     if ((codec->types >> imv_values[g].type & 1) == 0 || !codec->plan(&input, &plan)) continue;
                     round_trip(&input, &plan, imv_values[g].name);
                     used[id] = true;
@@ -48,7 +48,8 @@ Test(codec, every_codec_round_trips) {
     for (unsigned id = 0; id < IMV_CODECS_COUNT; id++) cr_assert_eq(used[id], imv_codec_of(id) != NULL, "%u", id);
 }
 
-/* The choice round-trips and is no larger than any other codec's plan, but for a constant, which ends the search. */
+/* The choice round-trips and is no larger than any other codec's plan, but where the search is cut short: at a constant,
+ * at floats of half their size, at less than a byte a value. */
 Test(codec, choice_is_smallest) {
     struct imv_prng prng;
     imv_prng_init(&prng, 8);
@@ -64,12 +65,13 @@ Test(codec, choice_is_smallest) {
             cr_assert_leq(best.bytes, IMV_CODEC_BYTES_MAX);
             round_trip(&input, &best, imv_values[g].name);
             if (best.codec == IMV_CODEC_CONST) continue;
+            size_t slack = input.type == IMV_FLOAT ? count * 4 : count;
             for (unsigned id = 0; id < IMV_CODECS_COUNT; id++) {
                 const struct imv_codec *codec = imv_codec_of(id);
-                struct imv_codec_plan plan = {.codec = id};
+                struct imv_codec_plan plan = {.codec = id, .bytes = SIZE_MAX};
                 if (codec != NULL && (codec->types >> input.type & 1) && codec->plan(&input, &plan))
-                    cr_assert_leq(best.bytes, plan.bytes, "%s: %s %zu, %s %zu", imv_values[g].name,
-                                  imv_codec_name(best.codec), best.bytes, codec->name, plan.bytes);
+                    cr_assert(best.bytes <= plan.bytes || best.bytes <= slack, "%s: %s %zu, %s %zu", imv_values[g].name,
+                              imv_codec_name(best.codec), best.bytes, codec->name, plan.bytes);
             }
         }
     }
@@ -176,7 +178,7 @@ Test(codec, damage_is_survived) {
         for (unsigned id = 0; id < IMV_CODECS_COUNT; id++) {
             const struct imv_codec *codec = imv_codec_of(id);
             struct imv_codec_input input = {imv_values[g].type, cells, count, 0, NULL};
-            struct imv_codec_plan plan = {.codec = id};
+            struct imv_codec_plan plan = {.codec = id, .bytes = SIZE_MAX};
             if (codec == NULL || (codec->types >> input.type & 1) == 0 || !codec->plan(&input, &plan)) continue;
             uint8_t *bytes = malloc(plan.bytes);
             imv_codec_encode(&input, &plan, bytes);
