@@ -242,7 +242,6 @@ static void advance(struct imv_wal *wal) {
     if (wal->active != NULL) wal->active->state = IMV_WAL_LIVE;
     wal->active = wal->next;
     wal->active->state = IMV_WAL_ACTIVE;
-    wal->active->last_position = 0;
     wal->next = NULL;
     wal->tail = BLOCK;
     wal->started = true;

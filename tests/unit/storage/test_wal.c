@@ -632,6 +632,9 @@ Test(wal, drops_a_group_behind_a_torn_one) {
                 journal_open(&journal);
             }
             cr_assert_eq(journal.replayed, (uint64_t)before);
+            struct imv_wal_frame frame;
+            const uint8_t *dropped = segment(sim, boundary ? 2 : 1, &size) + (boundary ? 1 : 4) * BLOCK;
+            cr_assert_not(imv_wal_frame_parse(dropped, 3, (boundary ? 1 : 4) * BLOCK, size, &frame));
             for (int i = 0; i < 6; i++) {
                 imv_status status = journal_write(&journal, 4000, false);
                 if (status == IMV_CLOSED || journal.failed) break;
@@ -729,6 +732,90 @@ Test(wal, finds_what_is_misplaced) {
     OK(imv_io_unlink(journal.io, "wal/0003-00000003.wal", &err));
     expect_corrupt(&journal, "is damaged or missing");
     imv_sim_free(sim);
+}
+
+/* Seals a frame again after a change, as only a second history of the journal could have. */
+static void reseal(uint8_t *bytes) {
+    struct imv_wal_frame frame;
+    memcpy(&frame, bytes, sizeof frame);
+    imv_wal_frame_seal(&frame, bytes);
+}
+
+/* A group that is whole but does not name the one before it by its hash is of another history. */
+Test(wal, follows_the_chain) {
+    static const int blocks[] = {1, 1, 1};
+    struct imv_sim *sim;
+    struct journal journal;
+    make_journal(&journal, &sim, blocks, 3, false);
+    size_t size;
+    uint8_t *bytes = segment(sim, 1, &size), *second = bytes + 2 * BLOCK;
+    second[sizeof(struct imv_wal_frame)] ^= 1;
+    reseal(second);
+    journal.options.replay = NULL;
+    journal.model.acknowledged = 0;
+    expect_corrupt(&journal, "group 3 at 12288 in wal/0003-00000001.wal does not follow the group before it");
+    imv_sim_free(sim);
+}
+
+/* A group that stands elsewhere than where it was written is none. */
+Test(wal, takes_a_group_at_its_place_only) {
+    static const int blocks[] = {1, 1, 1};
+    struct imv_sim *sim;
+    struct journal journal;
+    make_journal(&journal, &sim, blocks, 3, false);
+    size_t size;
+    uint8_t *bytes = segment(sim, 1, &size);
+    memcpy(bytes + 4 * BLOCK, bytes + 3 * BLOCK, BLOCK);
+    memset(bytes + 3 * BLOCK, 0, BLOCK);
+    journal.model.acknowledged = 2;
+    journal_open(&journal);
+    cr_assert_eq(journal.replayed, 2);
+    journal_close(&journal);
+    imv_sim_free(sim);
+}
+
+/* What looks like a group inside the payload of a torn one is payload. */
+Test(wal, takes_nothing_inside_a_torn_group) {
+    static const int blocks[] = {1, 3};
+    struct imv_sim *sim;
+    struct journal journal;
+    make_journal(&journal, &sim, blocks, 2, false);
+    size_t size;
+    uint8_t *bytes = segment(sim, 1, &size), *inner = bytes + 3 * BLOCK;
+    struct imv_wal_frame frame;
+    memcpy(&frame, bytes + BLOCK, sizeof frame);
+    frame.position = 4;
+    frame.synced = 2;
+    frame.block_index = 3;
+    frame.payload_bytes = frame.stored_bytes = 5;
+    imv_wal_frame_seal(&frame, inner);
+    journal.model.acknowledged = 1; /* group 2 no longer has its checksum */
+    journal_open(&journal);
+    cr_assert_eq(journal.replayed, 1);
+    journal_close(&journal);
+    imv_sim_free(sim);
+}
+
+/* An open that cannot read, sync or prepare fails and leaves nothing behind; the next one succeeds. */
+Test(wal, opens_whole_or_not_at_all) {
+    for (uint64_t operation = 1;; operation++) {
+        static const int blocks[] = {1, 3};
+        struct imv_sim *sim;
+        struct journal journal;
+        make_journal(&journal, &sim, blocks, 2, false);
+        imv_sim_arm(sim, imv_sim_operations(sim) + operation, IMV_SIM_FAIL, true);
+        uint64_t before = imv_sim_operations(sim);
+        imv_status status = journal_try(&journal);
+        cr_assert_eq(status, imv_sim_operations(sim) - before >= operation ? IMV_IO : IMV_OK, "%s", err.message);
+        if (status != IMV_OK) {
+            imv_sim_crash(sim);
+            journal_open(&journal);
+        }
+        journal_close(&journal);
+        imv_sim_free(sim);
+        if (status == IMV_OK) break;
+        cr_assert_lt(operation, 20);
+    }
 }
 
 /* Every single bit of the header and of the groups matters: with one flipped, either the open says IMV_CORRUPT, or the
