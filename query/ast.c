@@ -1,7 +1,7 @@
 /* ast.c - walking, comparing and printing the tree of a statement. */
 #include "query/ast.h"
 
-#include "storage/base/assert.h"
+#include "query/lex.h"
 #include "storage/base/buffer.h"
 
 #include <inttypes.h>
@@ -209,27 +209,70 @@ bool imv_expr_equal(const struct imv_expr *a, const struct imv_expr *b) {
 
 static void put(struct imv_buffer *out, const char *text) { imv_buffer_append(out, text, strlen(text)); }
 
-static bool is_plain_name(struct imv_str name) {
-    if (name.size == 0 || (name.data[0] >= '0' && name.data[0] <= '9')) return false;
+static bool is_plain(struct imv_str name) {
     for (size_t i = 0; i < name.size; i++) {
         char c = name.data[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
         if (!plain) return false;
     }
-    return true;
+    return name.size > 0;
 }
 
-static void print_name(struct imv_buffer *out, struct imv_str name) {
-    if (is_plain_name(name)) {
-        imv_buffer_append_str(out, name);
-        return;
-    }
+static bool starts_with_digit(struct imv_str name) { return name.data[0] >= '0' && name.data[0] <= '9'; }
+
+static void print_quoted(struct imv_buffer *out, struct imv_str name) {
     put(out, "`");
     for (size_t i = 0; i < name.size; i++) {
         if (name.data[i] == '`') put(out, "`");
         imv_buffer_append_char(out, name.data[i]);
     }
     put(out, "`");
+}
+
+/* The name of a property, a label, a column: backticks only where they are needed. */
+static void print_name(struct imv_buffer *out, struct imv_str name) {
+    if (is_plain(name) && !starts_with_digit(name)) {
+        imv_buffer_append_str(out, name);
+    } else {
+        print_quoted(out, name);
+    }
+}
+
+/* The name of a variable, which may not be a word like NOT. */
+static void print_variable(struct imv_buffer *out, struct imv_str name) {
+    if (imv_lex_reserved(name)) {
+        print_quoted(out, name);
+    } else {
+        print_name(out, name);
+    }
+}
+
+/* A function's name is parts joined by dots; backticks around the whole name read the same. */
+static bool is_plain_function(struct imv_str name) {
+    for (bool first = true;; first = false) {
+        const char *dot = memchr(name.data, '.', name.size);
+        struct imv_str part = {name.data, dot == NULL ? name.size : (size_t)(dot - name.data)};
+        if (!is_plain(part) || starts_with_digit(part) || (first && imv_lex_reserved(part))) return false;
+        if (dot == NULL) return true;
+        name = (struct imv_str){dot + 1, name.size - part.size - 1};
+    }
+}
+
+static void print_function(struct imv_buffer *out, struct imv_str name) {
+    if (is_plain_function(name)) {
+        imv_buffer_append_str(out, name);
+    } else {
+        print_quoted(out, name);
+    }
+}
+
+static void print_parameter(struct imv_buffer *out, struct imv_str name) {
+    put(out, "$");
+    if (is_plain(name)) {
+        imv_buffer_append_str(out, name);
+    } else {
+        print_quoted(out, name);
+    }
 }
 
 static void print_string(struct imv_buffer *out, struct imv_str text) {
@@ -359,7 +402,7 @@ static void print_case(struct imv_buffer *out, const struct imv_expr *expr) {
 }
 
 static void print_call(struct imv_buffer *out, const struct imv_expr *expr) {
-    imv_buffer_append_str(out, expr->call.name);
+    print_function(out, expr->call.name);
     put(out, expr->call.star ? "(*" : expr->call.distinct ? "(DISTINCT " : "(");
     print_list(out, expr->call.arguments, expr->call.count);
     put(out, ")");
@@ -368,7 +411,7 @@ static void print_call(struct imv_buffer *out, const struct imv_expr *expr) {
 static void print_quantifier(struct imv_buffer *out, const struct imv_expr *expr) {
     static const char *const words[] = {"all(", "any(", "none(", "single("};
     put(out, words[expr->quantifier.quantifier]);
-    print_name(out, expr->quantifier.name);
+    print_variable(out, expr->quantifier.name);
     print_after(out, " IN ", expr->quantifier.list);
     print_after(out, " WHERE ", expr->quantifier.where);
     put(out, ")");
@@ -429,19 +472,12 @@ void imv_expr_print(struct imv_buffer *out, const struct imv_expr *expr) {
             put(out, "]");
             return;
         case IMV_EXPR_MAP: print_map(out, expr); return;
-        case IMV_EXPR_PARAMETER:
-            put(out, "$");
-            if (expr->parameter.name.data[0] >= '0' && expr->parameter.name.data[0] <= '9') {
-                imv_buffer_append_str(out, expr->parameter.name);
-            } else {
-                print_name(out, expr->parameter.name);
-            }
-            return;
+        case IMV_EXPR_PARAMETER: print_parameter(out, expr->parameter.name); return;
         case IMV_EXPR_VARIABLE:
             if (expr->variable.field) {
                 imv_buffer_append_str(out, expr->variable.name);
             } else {
-                print_name(out, expr->variable.name);
+                print_variable(out, expr->variable.name);
             }
             return;
         case IMV_EXPR_PROPERTY:
@@ -472,7 +508,11 @@ void imv_expr_print(struct imv_buffer *out, const struct imv_expr *expr) {
             print_labels(out, expr->labels.labels);
             put(out, ")");
             return;
-        case IMV_EXPR_PATTERN: print_patterns(out, expr->pattern.pattern, 1); return;
+        case IMV_EXPR_PATTERN:
+            put(out, "(");
+            print_patterns(out, expr->pattern.pattern, 1);
+            put(out, ")");
+            return;
         case IMV_EXPR_PATTERN_COMPREHENSION: print_pattern_comprehension(out, expr); return;
         case IMV_EXPR_EXISTS:
             put(out, "EXISTS { ");
@@ -512,7 +552,7 @@ const char *imv_binary_op_text(enum imv_binary_op op) {
 /* ---- printing: patterns ---- */
 
 static void print_element(struct imv_buffer *out, struct imv_str name, const struct imv_label_expr *labels) {
-    if (name.data != NULL) print_name(out, name);
+    if (name.data != NULL) print_variable(out, name);
     if (labels == NULL) return;
     put(out, ":");
     print_labels(out, labels);

@@ -6,7 +6,7 @@
  * VariableTypeConflict, UnknownFunction, InvalidNumberOfArguments, InvalidArgumentType, InvalidAggregation,
  * NestedAggregation, AmbiguousAggregationExpression, ColumnNameConflict, NoExpressionAlias, NoVariablesInScope,
  * NonConstantExpression, NegativeIntegerArgument, InvalidClauseComposition, InvalidParameterUse, DifferentColumnsInUnion; and its own:
- * UnsupportedFeature, WindowWithoutSamples, UnboundedFill.
+ * UnsupportedFeature, WindowWithoutSamples, UnboundedFill, UnknownField, TooManyColumns.
  *
  * Labels, tags and fields are data, not names of the language: an unknown one is no mistake and is left to execution.
  */

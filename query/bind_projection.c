@@ -154,6 +154,11 @@ static bool expand_star(struct imv_binder *binder, struct imv_projection *projec
     struct imv_projection_item *items = NULL;
     uint32_t count = 0;
     const struct imv_scope *scope = &binder->scope;
+    binder->star_columns += scope->count;
+    if (binder->star_columns > IMV_STAR_COLUMNS_MAX) {
+        return imv_binder_fail(binder, span, "TooManyColumns", "the * of the query stand for more than %d columns",
+                               IMV_STAR_COLUMNS_MAX);
+    }
     for (uint32_t i = 0; i < scope->count; i++) {
         struct imv_projection_item *item = imv_binder_append(binder, (void **)&items, &count, sizeof *item);
         struct imv_expr *expr = imv_binder_alloc(binder, 1, sizeof *expr);

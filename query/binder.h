@@ -15,6 +15,9 @@
 
 struct imv_function;
 
+/* What all * of a statement may become together: a chain of WITH * is short to write, but its columns grow as the square. */
+enum { IMV_STAR_COLUMNS_MAX = 16 * 1024 };
+
 /* A name that is visible. */
 struct imv_scope_entry {
     struct imv_str name;
@@ -53,6 +56,7 @@ struct imv_binder {
     struct imv_scope scope;
     struct imv_samples *samples; /* the last SAMPLES that WITH did not drop, or NULL: what WINDOW buckets */
     const struct imv_local *locals;
+    uint32_t star_columns; /* made of all * so far */
     /* ---- where the expression being bound stands ---- */
     struct imv_projection_state *after; /* not NULL: evaluated after aggregation or DISTINCT */
     const char *constant_in;            /* not NULL: no variables here; "LIMIT" for the message */

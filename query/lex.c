@@ -271,14 +271,29 @@ struct imv_token imv_lex(struct imv_str text, uint32_t offset) {
     return lex_operator(text, at);
 }
 
-bool imv_token_is(struct imv_str text, struct imv_token token_, const char *keyword) {
-    if (token_.kind != IMV_TOKEN_NAME) return false;
-    const char *bytes = text.data + token_.span.offset;
-    for (uint32_t i = 0; i < token_.span.size; i++) {
-        char upper = bytes[i] >= 'a' && bytes[i] <= 'z' ? (char)(bytes[i] - 0x20) : bytes[i];
+/* word is equal to an upper-case keyword in any case. */
+static bool is_keyword(struct imv_str word, const char *keyword) {
+    for (size_t i = 0; i < word.size; i++) {
+        char c = word.data[i];
+        char upper = c >= 'a' && c <= 'z' ? (char)(c - 0x20) : c;
         if (keyword[i] == '\0' || upper != keyword[i]) return false;
     }
-    return keyword[token_.span.size] == '\0';
+    return keyword[word.size] == '\0';
+}
+
+bool imv_token_is(struct imv_str text, struct imv_token token_, const char *keyword) {
+    return token_.kind == IMV_TOKEN_NAME && is_keyword(imv_span_text(text, token_.span), keyword);
+}
+
+bool imv_lex_reserved(struct imv_str word) {
+    static const char *const words[] = {"AND",   "OR",     "XOR",      "NOT",     "IN",     "IS",    "AS",
+                                        "CASE",  "WHEN",   "THEN",     "ELSE",    "WHERE",  "MATCH", "WITH",
+                                        "UNION", "UNWIND", "SKIP",     "LIMIT",   "RETURN", "ORDER", "NULL",
+                                        "TRUE",  "FALSE",  "DISTINCT", "OPTIONAL"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (is_keyword(word, words[i])) return true;
+    }
+    return false;
 }
 
 const char *imv_token_kind_text(enum imv_token_kind kind) {

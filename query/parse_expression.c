@@ -437,19 +437,6 @@ static struct imv_expr *parse_variable(struct imv_parser *parser) {
     return seal(parser, expr, offset);
 }
 
-/* Where an expression must start, these are taken for the keyword that they are and not for a variable, so that a missing
- * expression is noticed where it is missing. All other names, END and FROM too, may be variables. */
-static bool is_reserved(const struct imv_parser *parser) {
-    static const char *const words[] = {"AND",   "OR",     "XOR",      "NOT",     "IN",     "IS",    "AS",
-                                        "CASE",  "WHEN",   "THEN",     "ELSE",    "WHERE",  "MATCH", "WITH",
-                                        "UNION", "UNWIND", "SKIP",     "LIMIT",   "RETURN", "ORDER", "NULL",
-                                        "TRUE",  "FALSE",  "DISTINCT", "OPTIONAL"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (imv_parser_is_keyword(parser, words[i])) return true;
-    }
-    return false;
-}
-
 /* word ( name keyword-or-token: what tells all(x IN ..) and reduce(a = ..) from calls. */
 static bool at_form(const struct imv_parser *parser, const char *word, const char *keyword, enum imv_token_kind kind) {
     if (!imv_parser_is_keyword(parser, word)) return false;
@@ -476,7 +463,8 @@ static struct imv_expr *parse_name(struct imv_parser *parser) {
     if (imv_parser_is_keyword(parser, "EXISTS") && imv_parser_peek(parser).kind == IMV_TOKEN_LBRACE) {
         return parse_exists(parser);
     }
-    if (is_reserved(parser)) {
+    bool quoted = imv_parser_is(parser, IMV_TOKEN_QUOTED);
+    if (!quoted && imv_lex_reserved(imv_span_text(parser->text, parser->token.span))) {
         imv_parser_note(parser, "an expression");
         return imv_parser_fail_expected(parser);
     }

@@ -539,6 +539,19 @@ Test(bind, a_spent_budget_is_an_error) {
     }
 }
 
+Test(bind, a_chain_of_stars_has_a_limit) {
+    /* WITH * after WITH * may not make memory grow as the square of the text. */
+    static char text[IMV_QUERY_TEXT_BYTES_MAX + 1];
+    char *to = stpcpy(text, "WITH 1 AS a0");
+    for (int i = 1; to - text < 60000; i++) to += sprintf(to, " WITH *, 1 AS a%d", i);
+    strcpy(to, " RETURN 1");
+    struct bound bound;
+    bind_text(&bound, text);
+    cr_assert_eq(bound.status, IMV_INVALID);
+    cr_assert_str_eq(bound.error.detail, "TooManyColumns");
+    release(&bound);
+}
+
 Test(bind, clause_soup_is_safe) {
     /* Random sequences of good clauses over few names bind completely or fail with a name, and the same way each time. */
     static const char *const clauses[] = {

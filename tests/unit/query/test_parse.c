@@ -142,11 +142,11 @@ Test(parse, forms_with_words) {
          "all(x IN xs WHERE x), any(x IN xs WHERE x), none(x IN xs WHERE x), single(x IN xs WHERE x)"},
         {"reduce(acc = 0, x IN xs | acc + x)", "reduce(acc = 0, x IN xs | (acc + x))"},
         {"all(x), any(xs), reduce(x)", "all(x), any(xs), reduce(x)"},
-        {"(a)-->(b), (a)<-[:T]-(), (:A)--(b {x: 1})", "(a)-[]->(b), (a)<-[:T]-(), (:A)-[]-(b {x: 1})"},
+        {"(a)-->(b), (a)<-[:T]-(), (:A)--(b {x: 1})", "((a)-[]->(b)), ((a)<-[:T]-()), ((:A)-[]-(b {x: 1}))"},
         {"[(a)-->(b) WHERE b.x | b.y], [p = (a)-->() | p]", "[(a)-[]->(b) WHERE b.x | b.y], [p = (a)-[]->() | p]"},
         {"[p = (a), b]", "[(p = a), b]"},
         {"EXISTS { (a)-->(b) WHERE b.x }, exists { MATCH (a) RETURN a }, exists((a)-->())",
-         "EXISTS { MATCH (a)-[]->(b) WHERE b.x }, EXISTS { MATCH (a) RETURN a }, exists((a)-[]->())"},
+         "EXISTS { MATCH (a)-[]->(b) WHERE b.x }, EXISTS { MATCH (a) RETURN a }, exists(((a)-[]->()))"},
         {"(a + b) - [1]", "((a + b) - [1])"},
     };
     CHECK_EXPRESSIONS(cases);
@@ -159,11 +159,11 @@ Test(parse, words_of_the_language_are_names_too) {
          "window, from, to, start, end, ts, samples, filter, let, fill, of, set, create"},
         {"a.match, a.return, a.null, a.`x y`", "a.match, a.return, a.null, a.`x y`"},
         {"n:Match, n:`A B`", "(n:Match), (n:`A B`)"},
-        {"x AS order ORDER BY `order`", "x AS order ORDER BY order"},
+        {"x AS order ORDER BY `order`", "x AS order ORDER BY `order`"},
         {"exists, count, all, reduce", "exists, count, all, reduce"},
         {"starts STARTS WITH ends", "(starts STARTS WITH ends)"},
         {"1 AS return, 2 AS where, 3 AS `a b`", "1 AS return, 2 AS where, 3 AS `a b`"},
-        {"`case`, `null`, `not`", "case, null, not"},
+        {"`case`, `null`.x, `not`(1), `f g`(1), a.`b c`(1)", "`case`, `null`.x, `not`(1), `f g`(1), `a.b c`(1)"},
     };
     CHECK_EXPRESSIONS(cases);
 }
