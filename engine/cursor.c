@@ -44,7 +44,9 @@ static imv_status list_candidates(struct imv_cursor *cursor, struct imv_error *e
     cursor->by_time_min = imv_arena_calloc(&cursor->arena, count, sizeof cursor->by_time_min[0]);
     cursor->by_time_max = imv_arena_calloc(&cursor->arena, count, sizeof cursor->by_time_max[0]);
     cursor->selection = imv_arena_calloc(&cursor->arena, count, sizeof cursor->selection[0]);
-    if (cursor->by_time_min == NULL || cursor->by_time_max == NULL || cursor->selection == NULL) {
+    cursor->reader_of = imv_arena_calloc(&cursor->arena, parts->count, sizeof cursor->reader_of[0]);
+    if (cursor->by_time_min == NULL || cursor->by_time_max == NULL || cursor->selection == NULL ||
+        cursor->reader_of == NULL) {
         return imv_cursor_fail_alloc(cursor, err);
     }
     for (size_t i = 0, n = 0; i < parts->count; i++) {
@@ -108,7 +110,7 @@ void imv_cursor_free(struct imv_cursor *cursor) {
     for (struct imv_source *source = cursor->free_sources; source != NULL; source = source->next_free) {
         imv_arena_release(&source->arena);
     }
-    imv_kv_iterator_free(cursor->iterator);
+    for (size_t i = 0; i < cursor->readers_count; i++) imv_kv_iterator_free(cursor->readers[i].iterator);
     imv_arena_release(&cursor->newest_strings);
     imv_arena_release(&cursor->arena);
     free(cursor);

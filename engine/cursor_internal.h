@@ -6,13 +6,21 @@
  *
  *     candidate part --open--> positioned (bound) --load--> loaded (rows) --consumed--> positioned .. --> ended
  *
- * All sources share the cursor's one iterator. A chunk's bytes are a view that dies when the iterator moves, so a source
- * that finds the iterator elsewhere seeks its chunk again; that happens only where sources overlap, once a vector.
+ * The first parts that are read get a reader each, the others share the last one. A chunk's bytes are a view that dies
+ * when the reader moves, so a source that finds its reader elsewhere seeks its chunk again; that happens only where
+ * sources of a shared reader overlap, once a vector.
  */
 #pragma once
 
+#include "engine/chunk_reader.h"
 #include "engine/cursor.h"
 #include "engine/head.h"
+
+enum {
+    /* Of one cursor. A query over a day has a part for every hour at most; each costs some KiB in the store and, at its
+     * first use, about as much as a seek. */
+    IMV_CURSOR_READERS = 24,
+};
 
 struct imv_source {
     struct imv_source *next_free;
@@ -25,7 +33,8 @@ struct imv_source {
     struct imv_vector *vectors; /* [columns_count]; valid NULL where every row has a value */
     /* Of a part: the chunk, and the vector in it that is loaded next. */
     const struct imv_part *part; /* NULL: of a head */
-    struct imv_chunk chunk;      /* its bytes are there only while the source is the iterator's owner */
+    struct imv_chunk_reader *reader;
+    struct imv_chunk chunk; /* its bytes are there only while the source is the reader's owner */
     uint32_t vector_index;
     int64_t vector_time; /* of the first row of that vector, when another one is loaded */
     /* Of a head. */
@@ -57,8 +66,9 @@ struct imv_cursor {
     imv_type *types;
     bool has_strings;
 
-    struct imv_kv_iterator *iterator;        /* NULL until the first part is read */
-    const struct imv_source *iterator_owner; /* the source on whose chunk the iterator stands, or NULL */
+    struct imv_chunk_reader readers[IMV_CURSOR_READERS];
+    size_t readers_count;
+    struct imv_chunk_reader **reader_of; /* by rank of the part; NULL where none was needed yet */
 
     size_t candidates_count;
     struct imv_candidate *by_time_min; /* rising */
@@ -117,12 +127,13 @@ static inline int64_t imv_source_time(const struct imv_source *source) {
 /* Drops the first `dropped` bits of a validity bitmap of a vector. */
 void imv_bits_drop(uint64_t bits[IMV_VECTOR_WORDS], size_t dropped);
 
-/* The cursor's iterator, made at the first call. */
-imv_status imv_cursor_iterator(struct imv_cursor *cursor, struct imv_error *err);
-/* Opens the chunk on which the iterator stands when it is one of the series in the part; *any false when it is not. */
-imv_status imv_cursor_open_chunk(struct imv_cursor *cursor, const struct imv_part *part,
-                                 const struct imv_series *series, struct imv_chunk *chunk, bool *any,
-                                 struct imv_error *err);
+/* The reader for a part. */
+imv_status imv_cursor_reader(struct imv_cursor *cursor, const struct imv_candidate *candidate,
+                             struct imv_chunk_reader **reader, struct imv_error *err);
+/* Opens the chunk on which the reader stands when it is one of the series in the part; *any false when it is not. */
+imv_status imv_cursor_open_chunk(struct imv_cursor *cursor, const struct imv_chunk_reader *reader,
+                                 const struct imv_part *part, const struct imv_series *series, struct imv_chunk *chunk,
+                                 bool *any, struct imv_error *err);
 /* Says of which chunk err speaks, counts it when it is damaged, and returns status. */
 imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct imv_chunk_id *id, imv_status status,
                                    struct imv_error *err);

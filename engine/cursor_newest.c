@@ -16,7 +16,6 @@ struct newest {
 
 static imv_status prepare(struct imv_cursor *cursor, struct imv_error *err) {
     imv_arena_reset(&cursor->newest_strings);
-    cursor->iterator_owner = NULL; /* the iterator goes elsewhere */
     if (cursor->newest_ranks != NULL) return IMV_OK;
     struct imv_arena *arena = &cursor->arena;
     cursor->newest_timestamps = imv_arena_calloc(arena, IMV_VECTOR_ROWS, sizeof cursor->newest_timestamps[0]);
@@ -118,13 +117,14 @@ static bool worth_reading(const struct newest *newest, int64_t time_max, uint32_
     return false;
 }
 
-/* Puts the iterator on the last chunk of the series in a part, if there is one. */
-static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_part *part,
-                                  const struct imv_series *series, struct imv_error *err) {
-    IMV_TRY(imv_cursor_iterator(cursor, err));
+/* Puts the part's reader on the last chunk of the series, if there is one. */
+static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_candidate *candidate,
+                                  const struct imv_series *series, struct imv_chunk_reader **reader,
+                                  struct imv_error *err) {
+    IMV_TRY(imv_cursor_reader(cursor, candidate, reader, err));
     uint8_t key[IMV_CHUNK_KEY_BYTES];
-    imv_chunk_key_put(key, part, cursor->label->id, imv_series_id(series), INT64_MAX);
-    imv_kv_seek_for_previous(cursor->iterator, (struct imv_str){(const char *)key, sizeof key});
+    imv_chunk_key_put(key, candidate->part, cursor->label->id, imv_series_id(series), INT64_MAX);
+    imv_chunk_reader_seek_back(*reader, key);
     return IMV_OK;
 }
 
@@ -132,11 +132,12 @@ static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_pa
  * part, and what precedes a chunk is older than its start. */
 static imv_status from_part(struct newest *newest, const struct imv_candidate *candidate, struct imv_error *err) {
     struct imv_cursor *cursor = newest->cursor;
-    IMV_TRY(seek_last_chunk(cursor, candidate->part, newest->series, err));
-    for (;; imv_kv_previous(cursor->iterator)) {
+    struct imv_chunk_reader *reader;
+    IMV_TRY(seek_last_chunk(cursor, candidate, newest->series, &reader, err));
+    for (;; imv_chunk_reader_previous(reader)) {
         struct imv_chunk chunk;
         bool any;
-        IMV_TRY(imv_cursor_open_chunk(cursor, candidate->part, newest->series, &chunk, &any, err));
+        IMV_TRY(imv_cursor_open_chunk(cursor, reader, candidate->part, newest->series, &chunk, &any, err));
         if (!any) return IMV_OK;
         for (size_t c = 0; c < cursor->columns_count; c++) {
             if (!improves(newest, c, chunk.time_max, candidate->rank)) continue;
@@ -190,10 +191,11 @@ imv_status imv_cursor_last_time(struct imv_cursor *cursor, struct imv_series *se
     for (size_t i = 0; i < cursor->candidates_count; i++) {
         const struct imv_part *part = cursor->by_time_max[i].part;
         if (part->time_max < horizon || (*found && part->time_max <= newest)) break;
+        struct imv_chunk_reader *reader;
         struct imv_chunk chunk;
         bool any;
-        IMV_TRY(seek_last_chunk(cursor, part, series, err));
-        IMV_TRY(imv_cursor_open_chunk(cursor, part, series, &chunk, &any, err));
+        IMV_TRY(seek_last_chunk(cursor, &cursor->by_time_max[i], series, &reader, err));
+        IMV_TRY(imv_cursor_open_chunk(cursor, reader, part, series, &chunk, &any, err));
         if (!any) continue;
         if (!*found || chunk.time_max > newest) newest = chunk.time_max;
         *found = true;

@@ -43,7 +43,8 @@ struct imv_source *imv_source_take(struct imv_cursor *cursor) {
 }
 
 void imv_source_give(struct imv_cursor *cursor, struct imv_source *source) {
-    if (cursor->iterator_owner == source) cursor->iterator_owner = NULL;
+    if (source->part != NULL && source->reader->owner == source) source->reader->owner = NULL;
+    source->part = NULL;
     if (source->arena.bytes > SOURCE_ARENA_KEPT_BYTES) imv_arena_release(&source->arena);
     source->next_free = cursor->free_sources;
     cursor->free_sources = source;
@@ -58,9 +59,18 @@ static uint64_t *source_valid(const struct imv_source *source, size_t column) {
 
 /* ---- chunks under the iterator ---- */
 
-imv_status imv_cursor_iterator(struct imv_cursor *cursor, struct imv_error *err) {
-    if (cursor->iterator != NULL) return IMV_OK;
-    return imv_kv_iterate(cursor->snapshot->kv, IMV_KV_CHUNKS, &cursor->iterator, err);
+imv_status imv_cursor_reader(struct imv_cursor *cursor, const struct imv_candidate *candidate,
+                             struct imv_chunk_reader **reader, struct imv_error *err) {
+    struct imv_chunk_reader **found = &cursor->reader_of[candidate->rank];
+    if (*found == NULL && cursor->readers_count < IMV_CURSOR_READERS) {
+        struct imv_chunk_reader *made = &cursor->readers[cursor->readers_count];
+        IMV_TRY(imv_kv_iterate(cursor->snapshot->kv, IMV_KV_CHUNKS, &made->iterator, err));
+        cursor->readers_count++;
+        *found = made;
+    }
+    if (*found == NULL) *found = &cursor->readers[IMV_CURSOR_READERS - 1];
+    *reader = *found;
+    return IMV_OK;
 }
 
 imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct imv_chunk_id *id, imv_status status,
@@ -72,12 +82,12 @@ imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct
                           id->series, id->start);
 }
 
-imv_status imv_cursor_open_chunk(struct imv_cursor *cursor, const struct imv_part *part,
-                                 const struct imv_series *series, struct imv_chunk *chunk, bool *any,
-                                 struct imv_error *err) {
+imv_status imv_cursor_open_chunk(struct imv_cursor *cursor, const struct imv_chunk_reader *reader,
+                                 const struct imv_part *part, const struct imv_series *series, struct imv_chunk *chunk,
+                                 bool *any, struct imv_error *err) {
     struct imv_str key, value;
-    *any = imv_kv_valid(cursor->iterator, &key, &value);
-    if (!*any) return imv_kv_status(cursor->iterator, err);
+    *any = imv_kv_valid(reader->iterator, &key, &value);
+    if (!*any) return imv_kv_status(reader->iterator, err);
     uint8_t expected[IMV_CHUNK_KEY_BYTES];
     imv_chunk_key_put(expected, part, cursor->label->id, imv_series_id(series), 0);
     *any = key.size == IMV_CHUNK_KEY_BYTES && memcmp(key.data, expected, SERIES_KEY_BYTES) == 0;
@@ -104,17 +114,14 @@ imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct 
 
 /* ---- parts ---- */
 
-enum seek { SEEK_FROM, SEEK_BACK_FROM };
-
-static void seek_chunk(struct imv_cursor *cursor, struct imv_source *source, int64_t start, enum seek how) {
-    uint8_t key[IMV_CHUNK_KEY_BYTES];
+static void put_key(uint8_t key[IMV_CHUNK_KEY_BYTES], const struct imv_cursor *cursor, const struct imv_source *source,
+                    int64_t start) {
     imv_chunk_key_put(key, source->part, cursor->label->id, imv_series_id(cursor->series), start);
-    struct imv_str view = {(const char *)key, sizeof key};
-    if (how == SEEK_FROM)
-        imv_kv_seek(cursor->iterator, view);
-    else
-        imv_kv_seek_for_previous(cursor->iterator, view);
-    cursor->iterator_owner = source;
+}
+
+static imv_status open_chunk(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
+    source->reader->owner = source;
+    return imv_cursor_open_chunk(cursor, source->reader, source->part, cursor->series, &source->chunk, any, err);
 }
 
 /* The first vector of the chunk that reaches the range. */
@@ -130,10 +137,10 @@ static void enter_chunk(const struct imv_cursor *cursor, struct imv_source *sour
     source->time_bound = first > cursor->from ? first : cursor->from;
 }
 
-/* Takes the first chunk from where the iterator stands that reaches the range. */
+/* Takes the first chunk from where the reader stands that reaches the range. */
 static imv_status find_chunk(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
-    for (;; imv_kv_next(cursor->iterator)) {
-        IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, any, err));
+    for (;; imv_chunk_reader_next(source->reader)) {
+        IMV_TRY(open_chunk(cursor, source, any, err));
         if (!*any || source->chunk.time_max >= cursor->from) break;
     }
     if (*any) enter_chunk(cursor, source);
@@ -142,51 +149,57 @@ static imv_status find_chunk(struct imv_cursor *cursor, struct imv_source *sourc
 }
 
 /* As find_chunk, for a range that starts inside the part: the chunk that holds its start, when there is one, is the last
- * that starts at or before it. */
+ * that starts at or before it. Often that is the only one of the series, and the reader is right before it. */
 static imv_status find_chunk_inside(struct imv_cursor *cursor, struct imv_source *source, bool *any,
                                     struct imv_error *err) {
-    seek_chunk(cursor, source, cursor->from, SEEK_BACK_FROM);
-    IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, any, err));
-    if (*any && source->chunk.time_max >= cursor->from) {
-        enter_chunk(cursor, source);
-        *any = source->time_bound <= cursor->last;
-        return IMV_OK;
+    struct imv_chunk_reader *reader = source->reader;
+    uint8_t key[IMV_CHUNK_KEY_BYTES];
+    put_key(key, cursor, source, INT64_MIN);
+    if (imv_chunk_reader_step(reader, key)) {
+        IMV_TRY(open_chunk(cursor, source, any, err));
+        if (!*any || source->chunk.time_max >= cursor->from) return find_chunk(cursor, source, any, err);
     }
-    if (*any)
-        imv_kv_next(cursor->iterator);
-    else
-        seek_chunk(cursor, source, cursor->from, SEEK_FROM);
+    put_key(key, cursor, source, cursor->from);
+    imv_chunk_reader_seek_back(reader, key);
+    IMV_TRY(open_chunk(cursor, source, any, err));
+    if (!*any) imv_chunk_reader_seek(reader, key);
     return find_chunk(cursor, source, any, err);
 }
 
 imv_status imv_source_open_part(struct imv_cursor *cursor, struct imv_source *source,
                                 const struct imv_candidate *candidate, bool *any, struct imv_error *err) {
+    source->loaded = false;
+    IMV_TRY(imv_cursor_reader(cursor, candidate, &source->reader, err));
     source->part = candidate->part;
     source->rank = candidate->rank;
-    source->loaded = false;
-    IMV_TRY(imv_cursor_iterator(cursor, err));
     if (cursor->from > source->part->time_min) return find_chunk_inside(cursor, source, any, err);
-    seek_chunk(cursor, source, INT64_MIN, SEEK_FROM);
+    uint8_t key[IMV_CHUNK_KEY_BYTES];
+    put_key(key, cursor, source, INT64_MIN);
+    imv_chunk_reader_seek(source->reader, key);
     return find_chunk(cursor, source, any, err);
 }
 
 static imv_status next_chunk(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
-    if (cursor->iterator_owner == source) {
-        imv_kv_next(cursor->iterator);
+    if (source->reader->owner == source) {
+        imv_chunk_reader_next(source->reader);
     } else {
+        uint8_t key[IMV_CHUNK_KEY_BYTES];
         imv_assert(source->chunk.id.start < INT64_MAX);
-        seek_chunk(cursor, source, source->chunk.id.start + 1, SEEK_FROM);
+        put_key(key, cursor, source, source->chunk.id.start + 1);
+        imv_chunk_reader_seek(source->reader, key);
     }
     return find_chunk(cursor, source, any, err);
 }
 
-/* Gets the bytes of the source's chunk back under the iterator. */
+/* Gets the bytes of the source's chunk back under the reader. */
 static imv_status return_to_chunk(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
-    if (cursor->iterator_owner == source) return IMV_OK;
+    if (source->reader->owner == source) return IMV_OK;
     bool any;
     struct imv_chunk_id id = source->chunk.id;
-    seek_chunk(cursor, source, id.start, SEEK_FROM);
-    IMV_TRY(imv_cursor_open_chunk(cursor, source->part, cursor->series, &source->chunk, &any, err));
+    uint8_t key[IMV_CHUNK_KEY_BYTES];
+    put_key(key, cursor, source, id.start);
+    imv_chunk_reader_seek(source->reader, key);
+    IMV_TRY(open_chunk(cursor, source, &any, err));
     if (any && source->chunk.id.start == id.start) return IMV_OK;
     imv_fail(err, IMV_CORRUPT, "it is gone from the store");
     return imv_cursor_chunk_failed(cursor, &id, IMV_CORRUPT, err);
