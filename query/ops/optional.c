@@ -81,3 +81,7 @@ static void optional_close(struct imv_operator *op) {
 
 const struct imv_operator_class imv_op_optional = {
     .bytes = sizeof(struct optional), .open = optional_open, .next = optional_next, .close = optional_close};
+
+const struct imv_operator *imv_optional_inner(const struct imv_operator *op) {
+    return ((const struct optional *)op)->inner;
+}

@@ -34,3 +34,7 @@ static void union_close(struct imv_operator *op) {
 
 const struct imv_operator_class imv_op_union = {
     .bytes = sizeof(struct all), .open = union_open, .next = union_next, .close = union_close};
+
+const struct imv_operator *imv_union_branch(const struct imv_operator *op, uint32_t i) {
+    return ((const struct all *)op)->branches[i];
+}

@@ -22,30 +22,35 @@ enum imv_sink_format { IMV_SINK_JSON, IMV_SINK_NDJSON, IMV_SINK_CSV };
 
 typedef bool imv_sink_write(void *context, const char *bytes, size_t size);
 
+struct imv_text_format; /* sink/format.h */
+
 struct imv_text_sink {
     struct imv_query_sink sink; /* pass &text_sink.sink to imv_query_run */
-    enum imv_sink_format format;
+    const struct imv_text_format *format;
     bool time_as_integer;
     imv_sink_write *write;
     void *context;
-    struct imv_buffer buffer;
+    struct imv_buffer buffer;    /* text that has not gone to write */
+    struct imv_buffer constants; /* text of the constant columns of the batch at hand */
     struct imv_time_printer time_printer;
     bool begun, any_rows;
-    bool failed; /* write refused, or no memory: everything after it is dropped */
+    bool started; /* something has gone to write */
+    bool failed;  /* write refused, or no memory: everything after it is dropped */
 };
 
 void imv_text_sink_init(struct imv_text_sink *text_sink, enum imv_sink_format format, bool time_as_integer,
                         imv_sink_write *write, void *context);
 void imv_text_sink_release(struct imv_text_sink *text_sink);
 
-/* Ends an answer whose query failed, after imv_query_run. Before anything was written it is the answer
- * {"error":{"code":..,"detail":..,"message":..,"line":..,"column":..,"snippet":..,"suggestion":..}} in JSON and NDJSON (the
- * last two when not empty) and nothing in CSV; in the middle of an answer JSON closes "rows" and adds "error" as another
- * member, NDJSON adds it as the last line, and CSV ends short, for lack of a place. */
+/* Ends an answer whose query failed, after imv_query_run. While nothing has gone to write, whatever is in the buffer is
+ * dropped and the answer is {"error":{"code":..,"detail":..,"message":..,"line":..,"column":..,"snippet":..,
+ * "suggestion":..}} in JSON and NDJSON (the last two when not empty) and nothing in CSV. In the middle of an answer JSON
+ * closes "rows" and adds "error" as another member, NDJSON adds the object as its last line, and CSV ends short, for lack of
+ * a place. False: write refused. */
 bool imv_text_sink_error(struct imv_text_sink *text_sink, const struct imv_query_error *error);
 
-/* True when some bytes went to write: the status of the answer can no longer be chosen. */
-static inline bool imv_text_sink_started(const struct imv_text_sink *text_sink) { return text_sink->begun; }
+/* True when bytes have gone to write: the status of the answer can no longer be chosen. */
+static inline bool imv_text_sink_started(const struct imv_text_sink *text_sink) { return text_sink->started; }
 
 /* application/json and so on. */
 const char *imv_sink_content_type(enum imv_sink_format format);
