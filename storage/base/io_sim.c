@@ -778,6 +778,7 @@ uint8_t *imv_sim_bytes(struct imv_sim *sim, const char *path, size_t *size) {
     const struct entry *entry = directory_find(&sim->live, name);
     free(name);
     if (entry == NULL || entry->node == NULL) return NULL;
+    node_reserve(entry->node, 1); /* so that an empty file is not taken for none */
     *size = entry->node->size;
     return entry->node->bytes;
 }
