@@ -352,26 +352,16 @@ size_t imv_head_scan_next(struct imv_head_scan *scan, size_t rows_max, int64_t *
 
 /* ---- read ---- */
 
-/* Every field that is in a layout of the chain, rising by id. */
-static imv_status collect_columns(const struct imv_head_series *series, uint32_t rows_count, struct imv_arena *arena,
+/* The fields that any row up to sequence has, rising by id: those of the last block. */
+static imv_status collect_columns(const struct imv_head_series *series, uint64_t sequence, struct imv_arena *arena,
                                   const uint32_t **columns, size_t *columns_count, struct imv_error *err) {
-    uint64_t seen[IMV_FIELDS_MAX / 64] = {0};
-    const struct imv_head_layout *layout = NULL;
-    for (const struct imv_head_block *block = series->first; block != NULL && block->first_row < rows_count;
-         block = atomic_load_explicit(&block->next, memory_order_acquire)) {
-        if (block->layout == layout) continue;
-        layout = block->layout;
-        for (uint32_t i = 0; i < layout->columns_count; i++) imv_bit_set(seen, layout->fields[i]->id);
-    }
-    size_t count = 0;
-    for (size_t i = 0; i < IMV_FIELDS_MAX / 64; i++) count += (size_t)__builtin_popcountll(seen[i]);
+    struct prefix prefix = visible_rows(series, sequence);
+    size_t count = prefix.rows == 0 ? 0 : prefix.last->layout->columns_count;
     uint32_t *ids = imv_arena_alloc(arena, count * sizeof *ids);
     if (ids == NULL) return fail_alloc(arena, err);
+    for (size_t i = 0; i < count; i++) ids[i] = prefix.last->layout->fields[i]->id;
     *columns = ids;
     *columns_count = count;
-    for (uint32_t id = 0; id < IMV_FIELDS_MAX; id++) {
-        if (imv_bit_get(seen, id)) *ids++ = id;
-    }
     return IMV_OK;
 }
 
@@ -409,10 +399,7 @@ imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, 
                          const uint32_t *columns, size_t columns_count, struct imv_rows *out, struct imv_error *err) {
     imv_rows_reset(out);
     bool all_columns = columns == NULL;
-    if (all_columns) {
-        uint32_t rows_count = visible_rows(rows, sequence).rows;
-        IMV_TRY(collect_columns(rows, rows_count, &out->arena, &columns, &columns_count, err));
-    }
+    if (all_columns) IMV_TRY(collect_columns(rows, sequence, &out->arena, &columns, &columns_count, err));
     struct imv_head_scan scan;
     int32_t *positions = imv_arena_alloc(&out->arena, columns_count * sizeof *positions);
     size_t *values = imv_arena_alloc(&out->arena, columns_count * sizeof *values);

@@ -7,9 +7,8 @@
 #include "engine/head.h"
 #include "storage/base/assert.h"
 
-enum { IMV_HEAD_NO_ROW = UINT32_MAX };
-
-/* The fields of a block of rows, rising by id. Interned: in one head equal layouts are one pointer. */
+/* The fields of a block of rows, rising by id. Interned: in one head equal layouts are one pointer. Along a chain layouts
+ * only grow. */
 struct imv_head_layout {
     const struct imv_head *head;
     uint32_t columns_count;
