@@ -5,6 +5,9 @@
  * timestamps the newer source wins field by field (older part < newer part < older head < newer head). Rows older than
  * the label's retention are left out.
  *
+ * Series in order of id read fastest: their chunks are neighbours, so the cursor steps where it would seek. Buffers are
+ * kept from series to series.
+ *
  * One thread per cursor. A damaged chunk ends the read with IMV_CORRUPT, naming it, and is counted.
  */
 #pragma once
@@ -32,8 +35,8 @@ imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **ro
 
 /* The newest value of each of the cursor's columns in the whole past of a series, and its timestamp: the current value.
  * found[i] false: the series never had one (or retention took it). Strings live until the next call on the cursor. */
-imv_status imv_cursor_newest(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamps,
-                             uint64_t *cells, bool *found, struct imv_error *err);
+imv_status imv_cursor_newest(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamps, uint64_t *cells,
+                             bool *found, struct imv_error *err);
 
 /* The newest timestamp of any field of the series; *found false when it has no row. */
 imv_status imv_cursor_last_time(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamp, bool *found,
