@@ -29,6 +29,7 @@ struct query {
     struct imv_arena arena; /* statement and parameters */
     struct imv_query_request request;
     struct imv_text_sink sink;
+    enum imv_sink_format format;
     /* ---- the loop's thread ---- */
     struct imv_http_request *http; /* NULL once the request is over */
     struct imv_buffer body, sending;
@@ -93,12 +94,22 @@ static bool write_out(void *context, const char *bytes, size_t size) {
     return written;
 }
 
+/* Ends the answer of a query that failed. CSV has no place for an error: while nothing was sent, JSON stands in. */
+static void write_error(struct query *query, const struct imv_query_error *error) {
+    bool plain = query->format == IMV_SINK_CSV && !imv_text_sink_started(&query->sink);
+    imv_text_sink_error(&query->sink, error);
+    if (!plain) return;
+    pthread_mutex_lock(&query->lock);
+    imv_query_error_json(&query->out, error);
+    pthread_mutex_unlock(&query->lock);
+}
+
 static void run(struct imv_query_job *job) {
     struct query *query = (struct query *)job;
     struct imv_query_error error = {0};
     int64_t start = imv_clock_monotonic_ns(query->context->clock);
     imv_status status = imv_query_run(query->context->engine, &query->request, &query->sink.sink, &error);
-    if (status != IMV_OK) imv_text_sink_error(&query->sink, &error);
+    if (status != IMV_OK) write_error(query, &error);
     imv_metric_add(IMV_METRIC_queries_total, 1);
     if (status != IMV_OK) imv_metric_add(IMV_METRIC_queries_failed_total, 1);
     imv_metric_observe_ns(IMV_METRIC_query_seconds, imv_clock_monotonic_ns(query->context->clock) - start);
@@ -124,7 +135,7 @@ static int http_status_of(imv_status status) {
 }
 
 static const char *content_type(const struct query *query, imv_status status) {
-    return imv_sink_content_type(status == IMV_OK ? query->sink.format : IMV_SINK_JSON);
+    return imv_sink_content_type(status == IMV_OK ? query->format : IMV_SINK_JSON);
 }
 
 /* Takes what the query wrote; tells whether that was all. */
@@ -217,12 +228,11 @@ static void begin(struct imv_http_request *http) {
     imv_buffer_init(&query->sending, SIZE_MAX / 2);
     struct imv_str accept = imv_http_header(http, "Accept");
     char time[8];
-    imv_text_sink_init(&query->sink,
-                       accepts(accept, "ndjson")     ? IMV_SINK_NDJSON
-                       : accepts(accept, "text/csv") ? IMV_SINK_CSV
-                                                     : IMV_SINK_JSON,
-                       imv_http_parameter(http, "time", time, sizeof time) && strcmp(time, "ns") == 0, write_out,
-                       query);
+    query->format = accepts(accept, "ndjson")     ? IMV_SINK_NDJSON
+                    : accepts(accept, "text/csv") ? IMV_SINK_CSV
+                                                  : IMV_SINK_JSON;
+    bool time_as_integer = imv_http_parameter(http, "time", time, sizeof time) && strcmp(time, "ns") == 0;
+    imv_text_sink_init(&query->sink, query->format, time_as_integer, write_out, query);
     imv_http_set_state(http, query);
 }
 
