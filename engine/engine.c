@@ -334,6 +334,7 @@ imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str la
     if (retention_ns < 0) {
         return imv_fail(err, IMV_INVALID, "retention: %" PRId64 " ns is below nothing", retention_ns);
     }
+    if (!imv_engine_recovered(engine)) return imv_fail(err, IMV_BUSY, "retention: the journals are being replayed");
     struct imv_label *label;
     IMV_TRY(imv_catalog_label(engine->catalog, label_name, &label, err));
     imv_label_set_retention(engine->catalog, label, retention_ns);

@@ -77,7 +77,7 @@ imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work,
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 
 /* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below 0.
- */
+ * IMV_BUSY: not all shards are open yet. */
 imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str label, int64_t retention_ns,
                                     struct imv_error *err);
 

@@ -186,31 +186,30 @@ static int chunk_compare(const void *left, const void *right) {
     return (a->start > b->start) - (a->start < b->start);
 }
 
-static imv_status part_new(struct flush *flush, struct imv_part **part, struct imv_kv_table ***table,
-                           struct imv_error *err) {
+/* A fresh part, the last of flush->parts, with room for its table at the same index; NULL: no memory. */
+static struct imv_part *part_new(struct flush *flush) {
     if (flush->parts_count == flush->parts_capacity) {
         size_t capacity = flush->parts_capacity == 0 ? 16 : flush->parts_capacity * 2;
         struct imv_part **parts = realloc(flush->parts, capacity * sizeof *parts);
         if (parts != NULL) flush->parts = parts;
         struct imv_kv_table **tables = realloc(flush->tables, capacity * sizeof *tables);
         if (tables != NULL) flush->tables = tables;
-        if (parts == NULL || tables == NULL) return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for parts");
+        if (parts == NULL || tables == NULL) return NULL;
         flush->parts_capacity = capacity;
     }
-    *part = calloc(1, sizeof **part);
-    if (*part == NULL) return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for a part");
-    *table = &flush->tables[flush->parts_count];
-    **table = NULL;
-    flush->parts[flush->parts_count++] = *part;
-    return IMV_OK;
+    struct imv_part *part = calloc(1, sizeof *part);
+    if (part == NULL) return NULL;
+    flush->tables[flush->parts_count] = NULL;
+    flush->parts[flush->parts_count++] = part;
+    return part;
 }
 
 /* Writes the chunks of one class and slot as one table and describes it as a part. */
 static imv_status table_write(struct flush *flush, const struct encoded_chunk *chunks, size_t count,
                               struct imv_error *err) {
-    struct imv_part *part;
-    struct imv_kv_table **table;
-    IMV_TRY(part_new(flush, &part, &table, err));
+    struct imv_part *part = part_new(flush);
+    if (part == NULL) return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for a part");
+    struct imv_kv_table **table = &flush->tables[flush->parts_count - 1];
     part->class = chunks[0].class;
     part->slot = chunks[0].slot;
     part->generation = flush->engine->meta.generation;

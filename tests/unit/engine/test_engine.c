@@ -339,6 +339,74 @@ Test(engine, a_replay_larger_than_a_head_flushes_on_the_way, .init = simulated, 
     cr_assert_eq(count_rows(large_series()), 1000);
 }
 
+static void put_row_of(struct imv_series *series, int64_t timestamp, char *text, size_t size) {
+    struct imv_writer *writer = harness.writer[0];
+    ok(imv_writer_begin(writer, series, 1, size, &err));
+    ok(imv_writer_field_string(writer, IMV_STR("text"), (struct imv_str){text, size}, &err));
+    ok(imv_writer_end(writer, timestamp, &err));
+}
+
+/* Leads to a durable group of 30 rows of which memory has let only a part into the heads, and that part in chunks.
+ * Returns what must be given back to the head budget. */
+static size_t cut_a_group(struct imv_series *series, uint64_t *marks) {
+    static char text[60000];
+    memset(text, 'x', sizeof text);
+    struct imv_budget *budget = &harness.engine->head_budget;
+    put_row_of(series, 0, text, sizeof text);
+    cr_assert(harness_settle(&harness));
+    for (int64_t row = 1; row <= 30; row++) put_row_of(series, row, text, sizeof text);
+    imv_writer_mark(harness.writer[0], marks);
+    imv_writer_send(harness.writer[0]);
+    imv_shard_run(harness.shard[0]);
+    size_t taken = budget->bytes_max - imv_budget_used(budget) - 1000000;
+    cr_assert(imv_budget_take(budget, taken));
+    for (int i = 0; i < 5; i++) harness_turn(&harness);
+    cr_assert_eq(imv_writer_check(harness.writer[0], marks, &err), IMV_BUSY);
+    cr_assert(imv_shard_busy(harness.shard[0]));
+    size_t visible = count_rows(series);
+    cr_assert(visible > 1 && visible < 31, "%zu", visible);
+    ok(harness_background(&harness, &err));
+    cr_assert_gt(part_rows(), 1);
+    return taken;
+}
+
+Test(engine, a_group_that_memory_cuts_in_two_arrives_whole, .init = simulated, .fini = simulated_end) {
+    /* A durable group may be applied in pieces around a flush; every row is there once, also after a crash between. */
+    uint64_t marks[HARNESS_SHARDS_MAX];
+    harness.shards = 1;
+    harness.wal_segment_bytes = 8 << 20;
+    ok(harness_open(&harness, &err));
+    struct imv_series *series = large_series();
+    size_t taken = cut_a_group(series, marks);
+    imv_budget_give(&harness.engine->head_budget, taken);
+    cr_assert(harness_settle(&harness));
+    ok(imv_writer_check(harness.writer[0], marks, &err));
+    cr_assert_eq(count_rows(series), 31);
+    cr_assert_eq(part_rows() + head_rows(), 31, "nothing is stored twice");
+    ok(harness_flush(&harness, &err));
+    open_again();
+    cr_assert_eq(count_rows(large_series()), 31);
+    cr_assert_eq(part_rows(), 31);
+}
+
+Test(engine, a_crash_in_a_group_that_was_cut_in_two_loses_nothing, .init = simulated, .fini = simulated_end) {
+    /* The group is replayed whole; what of it was in chunks is there a second time and reads as one. */
+    uint64_t marks[HARNESS_SHARDS_MAX];
+    harness.shards = 1;
+    harness.wal_segment_bytes = 8 << 20;
+    ok(harness_open(&harness, &err));
+    size_t taken = cut_a_group(large_series(), marks);
+    imv_sim_crash(harness.sim);
+    imv_kv_memory_crash(harness.kv_memory);
+    imv_budget_give(&harness.engine->head_budget, taken);
+    open_again();
+    cr_assert_eq(count_rows(large_series()), 31);
+    cr_assert_eq(head_rows(), 30);
+    ok(harness_flush(&harness, &err));
+    open_again();
+    cr_assert_eq(count_rows(large_series()), 31);
+}
+
 /* ---- failures ---- */
 
 Test(engine, a_failed_journal_ends_acknowledgements_and_reads_go_on, .init = simulated, .fini = simulated_end) {
