@@ -166,9 +166,8 @@ static bool as_decimals(const uint64_t cells[4], unsigned digits, int64_t intege
     for (int i = 0; i < 4; i++) {
         double scaled = imv_cell_float(cells[i]) * decimal_power[digits];
         if (!(fabs(scaled) < 0x1p52)) return false;
-        double whole = nearbyint(scaled);
-        if (imv_float_cell(whole / decimal_power[digits]) != cells[i]) return false;
-        integers[i] = (int64_t)whole;
+        integers[i] = (int64_t)nearbyint(scaled); /* -0 becomes 0 and is refused below */
+        if (imv_float_cell((double)integers[i] / decimal_power[digits]) != cells[i]) return false;
     }
     return true;
 }

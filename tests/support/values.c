@@ -100,6 +100,11 @@ FILL(special_floats) {
     static const double some[] = {0.0, -0.0, INFINITY, -INFINITY, NAN, 5e-324, -5e-324, 0x1.fffffffffffffp1023, 1.5};
     EACH = imv_float_cell(some[imv_prng_below(prng, 9)]);
 }
+FILL(signed_zeros) {
+    static const double some[] = {-0.0, 0.0, 0.5, -0.5};
+    size_t kinds = 1 + imv_prng_below(prng, 4);
+    EACH = imv_float_cell(some[imv_prng_below(prng, kinds)]);
+}
 FILL(decimals_with_holes) {
     decimals(prng, cells, count, 2);
     for (size_t i = 0; i < count; i++)
@@ -203,6 +208,7 @@ const struct imv_values imv_values[] = {
     {"any_bits", IMV_FLOAT, any_bits},
     {"nans", IMV_FLOAT, nans},
     {"special_floats", IMV_FLOAT, special_floats},
+    {"signed_zeros", IMV_FLOAT, signed_zeros},
     {"decimals_with_holes", IMV_FLOAT, decimals_with_holes},
     {"set_points", IMV_FLOAT, set_points},
     {"constant_boolean", IMV_BOOLEAN, constant_boolean},
