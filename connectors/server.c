@@ -132,8 +132,19 @@ static imv_status listen_on(struct member *member, const struct imv_address *add
     return IMV_OK;
 }
 
+/* Only when all journals are replayed may a label be made. */
+static imv_status set_retentions(struct server *server, struct imv_error *err) {
+    const struct imv_config *config = server->config;
+    for (uint32_t i = 0; i < config->retentions_count; i++) {
+        const struct imv_retention *retention = &config->retentions[i];
+        IMV_TRY(imv_engine_set_retention(server->engine, imv_str_from(retention->label), retention->retention_ns, err));
+    }
+    return IMV_OK;
+}
+
 static imv_status listen_all(struct member *member) {
     struct server *server = member->server;
+    if (member->index == 0) IMV_TRY(set_retentions(server, &member->err));
     imv_loop_set_peers(server->peers[member->index], server->peers, server->shards);
     IMV_TRY(listen_on(member, &server->config->http, &server->http_port, &imv_http_conn_handler, server->http));
     return listen_on(member, &server->config->ilp, &server->ilp_port, &imv_ilp_conn_handler, server->ilp);
@@ -201,12 +212,7 @@ static imv_status open_engine(struct server *server, struct imv_error *err) {
     options.clock = server->clock;
     options.wake = wake_shard;
     options.context = server;
-    IMV_TRY(imv_engine_open(&options, &server->engine, err));
-    for (uint32_t i = 0; i < config->retentions_count; i++) {
-        const struct imv_retention *retention = &config->retentions[i];
-        IMV_TRY(imv_engine_set_retention(server->engine, imv_str_from(retention->label), retention->retention_ns, err));
-    }
-    return IMV_OK;
+    return imv_engine_open(&options, &server->engine, err);
 }
 
 static imv_status make_members(struct server *server, struct imv_error *err) {
