@@ -6,16 +6,16 @@
  * carries the bytes of the text that it came from (struct imv_span), for errors and column names.
  *
  * Slots. A row in flight is an array of values, one a slot. Every variable of a single query (a branch of UNION) has a
- * slot of its own, numbered from 0 to slots_count - 1 and never used twice, so an operator only writes its own slots and
- * leaves the others as they are: what ORDER BY or WHERE after WITH may still look at is still there. A few slots belong
- * to no variable of the text: anonymous pattern elements, fields of samples, results of aggregates.
+ * slot of its own, numbered from 0 to slots_count - 1 and never used twice, so an operator only writes its own slots
+ * and leaves the others as they are: what ORDER BY or WHERE after WITH may still look at is still there. A few slots
+ * belong to no variable of the text: anonymous pattern elements, fields of samples, results of aggregates.
  *
  * Locals. The variables of list comprehensions, quantifiers and reduce live only inside one expression: they are not in
  * the row but numbered from 0 to locals_count - 1, by depth of nesting, for a small scratch array of the evaluator.
  *
  * Samples. `SAMPLES OF h AS s` gives a slot to every field that the query reads by name (samples.fields): `s.ts` and
- * `s.usage_user` become plain variables (IMV_EXPR_VARIABLE of that slot), so that a typed column can stand behind
- * each. The slot of `s` itself is filled only when s is used as a whole (samples.whole_used): a map of all fields. The same
+ * `s.usage_user` become plain variables (IMV_EXPR_VARIABLE of that slot), so that a typed column can stand behind each.
+ * The slot of `s` itself is filled only when s is used as a whole (samples.whole_used): a map of all fields. The same
  * for `SAMPLES OF h.usage_user AS v` (fields `ts`, `value`), and for a window (`start`, `end`, `duration`).
  *
  * Aggregation. When a projection aggregates, its columns without an aggregate are the grouping keys, evaluated on the
@@ -490,8 +490,8 @@ static inline const struct imv_projection *imv_single_query_result(const struct 
 
 /* ---- building, walking and printing (ast.c) ---- */
 
-/* Appends to an array in the arena: *items of *count elements, of element bytes each. The capacity is the least power of
- * two that holds the count. Returns the new zeroed element, or NULL when out of memory. */
+/* Appends to an array in the arena: *items of *count elements, of element bytes each. The capacity is the least power
+ * of two that holds the count. Returns the new zeroed element, or NULL when out of memory. */
 void *imv_ast_append(struct imv_arena *arena, void **items, uint32_t *count, size_t element);
 
 /* Calls visit for each direct child of expr, in order of the text. Stops and returns false when visit does. Does not go
@@ -504,7 +504,7 @@ bool imv_expr_equal(const struct imv_expr *a, const struct imv_expr *b);
 
 struct imv_buffer;
 
-/* TwinQL text of an expression with all parentheses, e.g. "((a.x + 1) < $p)"; durations as 90s. For EXPLAIN and tests. */
+/* TwinQL text of an expression with all parentheses, e.g. "((a.x + 1) < $p)"; durations as 90s. For EXPLAIN, tests. */
 void imv_expr_print(struct imv_buffer *out, const struct imv_expr *expr);
 
 /* The whole statement, one clause a line, expressions as imv_expr_print. */

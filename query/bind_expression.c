@@ -296,7 +296,8 @@ static struct imv_expr *bind_scalar_call(struct imv_binder *binder, const struct
 
 /* ---- aggregates ---- */
 
-/* avg(v) of `SAMPLES OF h.usage AS v` means avg(v.value). Of a whole row only the number and the rows themselves make sense. */
+/* avg(v) of `SAMPLES OF h.usage AS v` means avg(v.value). Of a whole row only the number and the rows themselves make
+ * sense. */
 static struct imv_expr *bind_sample_argument(struct imv_binder *binder, const struct imv_expr *argument,
                                              const struct imv_variable *variable, const struct imv_function *function) {
     struct imv_str name = variable->name;

@@ -1,9 +1,9 @@
 /* bind_projection.c - WITH and RETURN: columns, grouping, and what may be said afterwards.
  *
- * A projection that aggregates or is DISTINCT separates two worlds. Its grouping keys and the arguments of its aggregates are
- * evaluated on the incoming rows; whatever comes later (columns around aggregates, ORDER BY) sees only keys, aggregates
- * and columns. imv_bind_after binds the later world: it replaces what stands for a key, an aggregate or a column by a
- * variable of its slot, and refuses the rest of the incoming row.
+ * A projection that aggregates or is DISTINCT separates two worlds. Its grouping keys and the arguments of its
+ * aggregates are evaluated on the incoming rows; whatever comes later (columns around aggregates, ORDER BY) sees only
+ * keys, aggregates and columns. imv_bind_after binds the later world: it replaces what stands for a key, an aggregate
+ * or a column by a variable of its slot, and refuses the rest of the incoming row.
  *
  * A projection that does neither has one world: the old variables stay in the row, and ORDER BY and WHERE see them too.
  */
@@ -94,8 +94,8 @@ static struct imv_expr *add_aggregate(struct imv_binder *binder, struct imv_proj
     return bound;
 }
 
-/* Binds the arguments in the world before. ORDER BY sees only columns: an aggregate that is none is refused unless it needs
- * nothing but the rows themselves, as count(*) does. */
+/* Binds the arguments in the world before. ORDER BY sees only columns: an aggregate that is none is refused unless it
+ * needs nothing but the rows themselves, as count(*) does. */
 static struct imv_expr *bind_aggregate(struct imv_binder *binder, const struct imv_expr *call) {
     struct imv_projection_state *state = binder->after;
     struct imv_expr *known = find_aggregate(state, call);

@@ -1,10 +1,10 @@
 /* binder.h - the state that the binder's files share; nobody else includes it.
  *
- * bind.c has variables, scopes, clauses and the statement; bind_pattern.c patterns; bind_projection.c WITH and RETURN with their
- * aggregation; bind_expression.c expressions; bind_type.c what is known of types.
+ * bind.c has variables, scopes, clauses and the statement; bind_pattern.c patterns; bind_projection.c WITH and RETURN
+ * with their aggregation; bind_expression.c expressions; bind_type.c what is known of types.
  *
- * Expressions are bound by copying: imv_bind_expression returns a new tree, the parsed one stays as it was. So the parsed tree
- * of a column can still be compared, name by name, with parts of ORDER BY that mean the same.
+ * Expressions are bound by copying: imv_bind_expression returns a new tree, the parsed one stays as it was. So the
+ * parsed tree of a column can still be compared, name by name, with parts of ORDER BY that mean the same.
  *
  * A function that returns a pointer or bool returns NULL or false after an error, which is then in binder->error.
  */
@@ -15,7 +15,8 @@
 
 struct imv_function;
 
-/* What all * of a statement may become together: a chain of WITH * is short to write, but its columns grow as the square. */
+/* What all * of a statement may become together: a chain of WITH * is short to write, but its columns grow as the
+ * square. */
 enum { IMV_STAR_COLUMNS_MAX = 16 * 1024 };
 
 /* A name that is visible. */
@@ -129,8 +130,8 @@ struct imv_expr *imv_bind_aggregate_call(struct imv_binder *binder, const struct
 /* ---- projections (bind_projection.c) ---- */
 
 bool imv_bind_projection(struct imv_binder *binder, struct imv_clause *clause);
-/* Called for every part of an expression while binder->after is set. *done: the result (NULL: an error) stands for the whole
- * part; otherwise it is bound as usual. */
+/* Called for every part of an expression while binder->after is set. *done: the result (NULL: an error) stands for the
+ * whole part; otherwise it is bound as usual. */
 struct imv_expr *imv_bind_after(struct imv_binder *binder, const struct imv_expr *expr, bool *done);
 
 /* ---- patterns (bind_pattern.c) ---- */

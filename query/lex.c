@@ -98,8 +98,8 @@ static bool skip_blanks(struct imv_str text, uint32_t *at) {
     return true;
 }
 
-/* A quoted piece that ends with the quote that it starts with. escapes: a backslash takes the next byte along; else a doubled
- * quote stands for one. 0 when it does not end. */
+/* A quoted piece that ends with the quote that it starts with. escapes: a backslash takes the next byte along; else a
+ * doubled quote stands for one. 0 when it does not end. */
 static uint32_t end_of_quoted(struct imv_str text, uint32_t from, bool escapes) {
     char quote = text.data[from];
     for (uint32_t at = from + 1; at < text.size; at++) {
@@ -402,8 +402,8 @@ static int64_t hex_digits(struct imv_str literal, size_t at, size_t count) {
     return value;
 }
 
-/* The code point of the \u or \U at `at`, and how many bytes of the literal it took; -1 when malformed. Surrogates count only
- * as a pair. */
+/* The code point of the \u or \U at `at`, and how many bytes of the literal it took; -1 when malformed. Surrogates
+ * count only as a pair. */
 static int64_t unicode_escape(struct imv_str literal, size_t at, size_t *taken) {
     size_t digits = literal.data[at + 1] == 'u' ? 4 : 8;
     int64_t code = hex_digits(literal, at + 2, digits);

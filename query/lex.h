@@ -1,11 +1,12 @@
 /* lex.h - the tokens of TwinQL.
  *
- * imv_lex is a pure function from (text, offset) to the next token, so that looking ahead or going back costs nothing but
- * lexing again. Blanks (Unicode ones too) and comments (// to the end of the line, slash-star to star-slash) separate tokens.
+ * imv_lex is a pure function from (text, offset) to the next token, so that looking ahead or going back costs nothing
+ * but lexing again. Blanks (Unicode ones too) and comments (// to the end of the line, slash-star to star-slash)
+ * separate tokens.
  *
  * There are no keyword tokens: keywords are names in a certain place, whatever their case, so a variable may be called
- * `window` or `end`. A token that is malformed comes as IMV_TOKEN_BAD with the reason; the parser reports it only when it
- * gets there.
+ * `window` or `end`. A token that is malformed comes as IMV_TOKEN_BAD with the reason; the parser reports it only when
+ * it gets there.
  */
 #pragma once
 
@@ -68,8 +69,8 @@ struct imv_token imv_lex(struct imv_str text, uint32_t offset);
 /* True when the token is a NAME equal to keyword (upper case ASCII), in any case. */
 bool imv_token_is(struct imv_str text, struct imv_token token, const char *keyword);
 
-/* Where an expression must start, some words are taken for the keyword that they are and never for a variable, so that a
- * missing expression is noticed where it is missing. All other words, END and FROM too, may be variables. Any case. */
+/* Where an expression must start, some words are taken for the keyword that they are and never for a variable, so that
+ * a missing expression is noticed where it is missing. All others, END and FROM too, may be variables. Any case. */
 bool imv_lex_reserved(struct imv_str word);
 
 /* How a token is called in a message: "')'", "'name'", "end of query". */
@@ -82,8 +83,8 @@ const char *imv_token_kind_text(enum imv_token_kind kind);
 const char *imv_lex_integer(struct imv_str literal, bool negative, int64_t *out);
 const char *imv_lex_float(struct imv_str literal, double *out);
 const char *imv_lex_duration(struct imv_str literal, int64_t *out_ns);
-/* Resolves escapes into `to`, which has room for literal.size bytes, and returns the size. *bad is the span of an escape that
- * means nothing, relative to the literal (size 0: none). A wrong \u gives detail InvalidUnicodeLiteral. */
+/* Resolves escapes into `to`, which has room for literal.size bytes, and returns the size. *bad is the span of an
+ * escape that means nothing, relative to the literal (size 0: none). A wrong \u gives detail InvalidUnicodeLiteral. */
 const char *imv_lex_string(struct imv_str literal, char *to, size_t *size, struct imv_span *bad);
 /* Of a NAME, QUOTED or PARAMETER: without $ and backticks. `to` has room for literal.size bytes. */
 size_t imv_lex_name(struct imv_str literal, char *to);

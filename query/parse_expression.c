@@ -488,7 +488,8 @@ static struct imv_expr *parse_parentheses(struct imv_parser *parser) {
     imv_parser_advance(parser);
     struct imv_expr *inner = imv_parse_expression(parser);
     if (inner == NULL || !imv_parser_expect(parser, IMV_TOKEN_RPAREN)) return NULL;
-    /* The parentheses belong to the text of a whole, but not to that of a name: an error about it points at the name. */
+    /* The parentheses belong to the text of a whole, but not to that of a name: an error about it points at the name.
+     * */
     if (inner->height > 1) inner->span = imv_parser_span_from(parser, offset);
     return inner;
 }

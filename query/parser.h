@@ -1,13 +1,13 @@
 /* parser.h - the state that the parser's files share; nobody else includes it.
  *
- * parse.c has the state, the tokens, the errors and the statement; parse_clause.c clauses; parse_pattern.c patterns and label
- * expressions; parse_expression.c expressions. A function imv_parse_<rule> reads one rule of grammar.ebnf, starting at the
- * current token and ending on the first one after it. It returns NULL or false after an error, which is then in
- * parser->error; the caller just passes it on.
+ * parse.c has the state, the tokens, the errors and the statement; parse_clause.c clauses; parse_pattern.c patterns and
+ * label expressions; parse_expression.c expressions. A function imv_parse_<rule> reads one rule of grammar.ebnf,
+ * starting at the current token and ending on the first one after it. It returns NULL or false after an error, which is
+ * then in parser->error; the caller just passes it on.
  *
- * Expected sets: every test for a token that fails is noted (imv_parser_at and friends) as long as the parser stays on the
- * same token; when it gives up there, the notes are what could have stood there. Operators are looked at without a note:
- * a list of all of them after each expression would help nobody.
+ * Expected sets: every test for a token that fails is noted (imv_parser_at and friends) as long as the parser stays on
+ * the same token; when it gives up there, the notes are what could have stood there. Operators are looked at without a
+ * note: a list of all of them after each expression would help nobody.
  */
 #pragma once
 
@@ -64,8 +64,8 @@ bool imv_parser_expect_keyword(struct imv_parser *parser, const char *keyword);
 /* Notes what could stand here: "an expression", "WHERE". Upper-case words take part in suggestions. */
 void imv_parser_note(struct imv_parser *parser, const char *what);
 
-/* Any name, also one that is a keyword elsewhere; `what` is what it names ("a variable"). A key (of a map, a property) may
- * be the empty name ``, a name may not. */
+/* Any name, also one that is a keyword elsewhere; `what` is what it names ("a variable"). A key (of a map, a property)
+ * may be the empty name ``, a name may not. */
 bool imv_parser_expect_name(struct imv_parser *parser, const char *what, struct imv_str *name, struct imv_span *span);
 bool imv_parser_expect_key(struct imv_parser *parser, const char *what, struct imv_str *name, struct imv_span *span);
 static inline bool imv_parser_is_name(const struct imv_parser *parser) {

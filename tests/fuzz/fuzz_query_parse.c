@@ -1,5 +1,5 @@
-/* Any bytes: parsing and binding end, an error is fit to be shown, and the printed form of a statement is a statement that prints
- * the same. */
+/* Any bytes: parsing and binding end, an error is fit to be shown, and the printed form of a statement is a statement
+ * that prints the same. */
 #include "query/bind.h"
 #include "query/parse.h"
 #include "storage/base/assert.h"

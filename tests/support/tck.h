@@ -1,7 +1,7 @@
 /* tck.h - the queries of the openCypher TCK's feature files, with outlines expanded, for tests of the query layer.
  *
- * Only what a parser and a binder can be judged by is read: the text of each query that a scenario executes, and the error
- * that it expects. A test that uses it skips when the files are not there.
+ * Only what a parser and a binder can be judged by is read: the text of each query that a scenario executes, and the
+ * error that it expects. A test that uses it skips when the files are not there.
  */
 #pragma once
 

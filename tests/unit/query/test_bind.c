@@ -553,7 +553,8 @@ Test(bind, a_chain_of_stars_has_a_limit) {
 }
 
 Test(bind, clause_soup_is_safe) {
-    /* Random sequences of good clauses over few names bind completely or fail with a name, and the same way each time. */
+    /* Random sequences of good clauses over few names bind completely or fail with a name, and the same way each time.
+     * */
     static const char *const clauses[] = {
         "MATCH (a)",
         "MATCH (b:cpu {x: a.x})",
@@ -614,8 +615,8 @@ static bool only_reads(const char *query) {
 }
 
 Test(bind, compile_time_errors_of_the_tck) {
-    /* Reading queries that the TCK refuses at compile time are refused with its code and detail, all others bind, unless they
-     * need a function or a part of the graph that is not there yet. */
+    /* Reading queries that the TCK refuses at compile time are refused with its code and detail, all others bind,
+     * unless they need a function or a part of the graph that is not there yet. */
     struct imv_tck tck;
     if (!imv_tck_load(imv_shared_path(IMV_SOURCE_DIR), &tck)) cr_skip_test("the TCK's feature files are not here");
     size_t refused = 0, missed = 0, good_count = 0, not_yet = 0;

@@ -14,8 +14,8 @@
 
 /* ---- helpers ---- */
 
-/* Parses a copy that ends where the text does, so that a sanitizer sees a read beyond it. The text of a good statement is printed
- * into out (may be NULL), an error is filled. */
+/* Parses a copy that ends where the text does, so that a sanitizer sees a read beyond it. The text of a good statement
+ * is printed into out (may be NULL), an error is filled. */
 static imv_status parse(const char *text, size_t size, struct imv_buffer *out, struct imv_query_error *error) {
     char *copy = malloc(size == 0 ? 1 : size);
     memcpy(copy, text, size);
@@ -395,7 +395,8 @@ Test(parse, nesting_ends_in_an_error_not_in_a_crash) {
 }
 
 Test(parse, chains_are_long_but_not_endless) {
-    /* Chains of operators, which lean to one side, work up to a bound; those of AND, OR and XOR, and lists, to the text's end. */
+    /* Chains of operators, which lean to one side, work up to a bound; those of AND, OR and XOR, and lists, to the
+     * text's end. */
     static const struct {
         const char *start, *link;
         size_t works, fails; /* 0: never */
