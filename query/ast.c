@@ -365,8 +365,7 @@ static void print_map(struct imv_buffer *out, const struct imv_expr *expr) {
     put(out, "}");
 }
 
-/* A number before or after an operator of its own is in parentheses: -(1) is no literal and (1).x no malformed number.
- * */
+/* A number before or after an operator of its own is in parentheses: -(1) is no literal, (1).x no bad number. */
 static void print_base(struct imv_buffer *out, const struct imv_expr *base) {
     bool number = base->kind == IMV_EXPR_INTEGER || base->kind == IMV_EXPR_FLOAT || base->kind == IMV_EXPR_DURATION;
     if (number) put(out, "(");

@@ -55,8 +55,7 @@ static int code_points(struct imv_str text, size_t from, size_t to) {
     return count;
 }
 
-/* Writes at most room - 1 bytes of a piece; control characters become blanks so that the caret stays below its place.
- * */
+/* Writes at most room - 1 bytes of a piece; control characters become blanks: the caret stays below its place. */
 static size_t put(char *to, size_t at, size_t room, const char *bytes, size_t size) {
     for (size_t i = 0; i < size && at + 1 < room; i++) {
         unsigned char byte = (unsigned char)bytes[i];

@@ -553,8 +553,7 @@ Test(bind, a_chain_of_stars_has_a_limit) {
 }
 
 Test(bind, clause_soup_is_safe) {
-    /* Random sequences of good clauses over few names bind completely or fail with a name, and the same way each time.
-     * */
+    /* Random sequences of good clauses over few names bind completely or fail with a name. */
     static const char *const clauses[] = {
         "MATCH (a)",
         "MATCH (b:cpu {x: a.x})",

@@ -59,8 +59,7 @@ Test(error, the_snippet_shows_the_line_with_a_caret_below) {
 }
 
 Test(error, a_long_line_is_cut_around_the_place) {
-    /* Of any line, with characters of any width, the place is shown, the caret points at it and the text stays UTF-8.
-     * */
+    /* Of any line, with characters of any width, the place is shown, the caret points at it, the text stays UTF-8. */
     static const char *const letters[] = {"a", "ö", "温", "😀"};
     for (int width = 0; width < 4; width++) {
         char text[1024];
