@@ -1,5 +1,7 @@
 #include "connectors/cli/table.h"
 
+#include "query/number.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,6 +19,10 @@ static size_t columns_of(const char *text) {
 static char *cell_text(const json_t *value) {
     if (json_is_null(value)) return strdup("");
     if (json_is_string(value)) return strdup(json_string_value(value));
+    if (json_is_real(value)) {
+        char number[IMV_FLOAT_BYTES_MAX];
+        return strndup(number, imv_float_print(number, json_real_value(value)));
+    }
     return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(17));
 }
 

@@ -18,6 +18,7 @@ enum {
     BODY_BYTES_MAX = 1 << 20,
     QUERY_OUTPUT_BYTES_MAX = 512 * 1024, /* text that waits for the connection */
     PIECE_BYTES = 128 * 1024,            /* of one chunk */
+    STREAM_BYTES = 64 * 1024,            /* an answer below this waits for its end and goes out whole */
 };
 
 struct query {
@@ -89,7 +90,7 @@ static bool write_out(void *context, const char *bytes, size_t size) {
     while (query->out.size > 0 && query->out.size + size > QUERY_OUTPUT_BYTES_MAX && !atomic_load(&query->cancelled))
         wait_for_client(query);
     bool written = !atomic_load(&query->cancelled) && imv_buffer_append(&query->out, bytes, size);
-    if (written) post(query);
+    if (written && query->out.size >= STREAM_BYTES) post(query);
     pthread_mutex_unlock(&query->lock);
     return written;
 }
