@@ -84,7 +84,7 @@ struct imv_series {
     uint32_t shard;
     uint32_t index; /* dense per shard, from 0; (shard << 40 | index) is the series id on disk */
     uint32_t tags_count;
-    uint32_t journal_shape; /* the owner shard's thread only: shape of its row in the window `journal_stamp` */
+    uint32_t journal_group; /* the owner shard's thread only: journal.c */
     const uint32_t *tags;   /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
     /* 0: no row of it is durable yet, it must not be shown; IMV_SEQUENCE_LOADED: shown always; else the owner's
      * sequence number that made it visible. Written by the owner (release), read by all (acquire). */

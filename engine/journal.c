@@ -20,8 +20,11 @@
  * level cache while the columns are taken out one after the other.
  *
  * The order of the rows of a series decides which of two values for one moment holds, so a payload keeps it. Rows are
- * gathered by shape within a window; a window ends before the first row whose series has a row of another shape in it.
- * One kind of line per label, which is the rule, makes one window.
+ * gathered by shape within a window, shapes in order of their first row; a window ends before the first row whose series
+ * has a row of a later shape in it. One kind of line per label, which is the rule, makes one window.
+ *
+ * Planes of floats: 35 bytes a row of ten decimals after lz4 against 36.5 for plain cells and 38 for the exclusive or
+ * with the row before, and lz4 takes two thirds of the time (bench/micro/bench_engine_journal.c).
  */
 #include "engine/journal.h"
 
@@ -181,38 +184,26 @@ static uint32_t group_of(struct imv_journal_encoder *encoder, const struct imv_s
     return encoder->groups_count++;
 }
 
-static void stamp_series(const struct imv_journal_encoder *encoder, const struct imv_row *row) {
-    row->series->journal_stamp = encoder->stamp;
-    row->series->journal_shape = row->shape->id;
-}
-
-/* Finds the end of the window that starts at row `from` and counts its rows by shape. Series are stamped only from the
- * second shape on: a window of one shape touches none. */
+/* Finds the end of the window that starts at row `from` and counts its rows by shape. Series are stamped with their
+ * latest group only from the second shape on: a window of one shape touches none. */
 static imv_status open_window(struct imv_journal_encoder *encoder, size_t from, size_t *end) {
-    uint32_t stamp = next_stamp(encoder), group = UINT32_MAX;
+    uint32_t stamp = next_stamp(encoder), group = 0;
     const struct imv_shape *shape = NULL;
     encoder->groups_count = 0;
     size_t at = from;
     for (; at < encoder->rows_count; at++) {
         const struct imv_row *row = encoder->rows[at];
-        const struct imv_series *series = row->series;
-        if (encoder->groups_count > 1 && series->journal_stamp == stamp && series->journal_shape != row->shape->id) {
-            break;
-        }
         if (row->shape != shape) {
-            bool was_single = encoder->groups_count == 1;
             shape = row->shape;
             group = group_of(encoder, shape);
             if (group == UINT32_MAX) return IMV_NO_MEMORY;
-            if (was_single && encoder->groups_count == 2) {
-                for (size_t i = from; i < at; i++) stamp_series(encoder, encoder->rows[i]);
-                if (series->journal_stamp == stamp) { /* the new shape belongs to the next window */
-                    encoder->groups_count = 1;
-                    break;
-                }
-            }
         }
-        if (encoder->groups_count > 1) stamp_series(encoder, row);
+        if (encoder->groups_count > 1) {
+            struct imv_series *series = row->series;
+            if (series->journal_stamp == stamp && series->journal_group > group) break;
+            series->journal_stamp = stamp;
+            series->journal_group = group;
+        }
         encoder->groups[group].count++;
         encoder->row_groups[at - from] = group;
     }
