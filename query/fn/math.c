@@ -18,7 +18,7 @@ static imv_status number_argument(struct imv_call *call, const struct imv_value 
     imv_status imv_fn_##c_name(struct imv_call *call, const struct imv_value *arguments, size_t count, \
                                struct imv_value *result) {                                             \
         (void)count;                                                                                   \
-        double x;                                                                                      \
+        double x = 0;                                                                                  \
         IMV_TRY(number_argument(call, arguments, &x));                                                 \
         *result = imv_value_float(expression);                                                         \
         return IMV_OK;                                                                                 \
@@ -43,7 +43,7 @@ FLOAT_FUNCTION(haversin, (1 - cos(x)) / 2)
 imv_status imv_fn_atan2(struct imv_call *call, const struct imv_value *arguments, size_t count,
                         struct imv_value *result) {
     (void)count;
-    double y, x;
+    double y = 0, x = 0;
     IMV_TRY(number_argument(call, &arguments[0], &y));
     IMV_TRY(number_argument(call, &arguments[1], &x));
     *result = imv_value_float(atan2(y, x));
@@ -64,7 +64,7 @@ imv_status imv_fn_abs(struct imv_call *call, const struct imv_value *arguments, 
 imv_status imv_fn_sign(struct imv_call *call, const struct imv_value *arguments, size_t count,
                        struct imv_value *result) {
     (void)count;
-    double x;
+    double x = 0;
     IMV_TRY(number_argument(call, arguments, &x));
     *result = imv_value_integer((x > 0) - (x < 0));
     return IMV_OK;
@@ -73,7 +73,7 @@ imv_status imv_fn_sign(struct imv_call *call, const struct imv_value *arguments,
 /* To the nearest, halves upwards, as openCypher has it; with a precision, to that many decimals, halves away from 0. */
 imv_status imv_fn_round(struct imv_call *call, const struct imv_value *arguments, size_t count,
                         struct imv_value *result) {
-    double x;
+    double x = 0;
     IMV_TRY(number_argument(call, arguments, &x));
     if (count == 1) {
         double down = floor(x);
@@ -93,7 +93,7 @@ imv_status imv_fn_round(struct imv_call *call, const struct imv_value *arguments
 imv_status imv_fn_is_nan(struct imv_call *call, const struct imv_value *arguments, size_t count,
                          struct imv_value *result) {
     (void)count;
-    double x;
+    double x = 0;
     IMV_TRY(number_argument(call, arguments, &x));
     *result = imv_value_boolean(isnan(x));
     return IMV_OK;

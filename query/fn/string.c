@@ -71,7 +71,7 @@ static imv_status count_argument(struct imv_call *call, const struct imv_value *
 
 static imv_status map_points(struct imv_call *call, const struct imv_value *argument,
                              utf8proc_int32_t (*map)(utf8proc_int32_t), struct imv_value *result) {
-    struct imv_str text;
+    struct imv_str text = {0};
     IMV_TRY(text_argument(call, argument, &text));
     char *to = imv_arena_alloc(call->arena, text.size * 2 + 4); /* a mapped code point takes at most one byte more */
     if (to == NULL) return imv_exec_fail_memory(call->exec);
@@ -108,7 +108,7 @@ static bool is_blank(char byte) { return byte == ' ' || (byte >= '\t' && byte <=
 
 static imv_status trim_ends(struct imv_call *call, const struct imv_value *argument, bool left, bool right,
                             struct imv_value *result) {
-    struct imv_str text;
+    struct imv_str text = {0};
     IMV_TRY(text_argument(call, argument, &text));
     while (left && text.size > 0 && is_blank(text.data[0])) text = after(text, 1);
     while (right && text.size > 0 && is_blank(text.data[text.size - 1])) text.size--;
@@ -138,8 +138,8 @@ imv_status imv_fn_rtrim(struct imv_call *call, const struct imv_value *arguments
 
 imv_status imv_fn_substring(struct imv_call *call, const struct imv_value *arguments, size_t count,
                             struct imv_value *result) {
-    struct imv_str text;
-    uint64_t start, length = UINT64_MAX;
+    struct imv_str text = {0};
+    uint64_t start = 0, length = UINT64_MAX;
     IMV_TRY(text_argument(call, &arguments[0], &text));
     IMV_TRY(count_argument(call, &arguments[1], &start));
     if (count > 2) IMV_TRY(count_argument(call, &arguments[2], &length));
@@ -152,8 +152,8 @@ imv_status imv_fn_substring(struct imv_call *call, const struct imv_value *argum
 imv_status imv_fn_left(struct imv_call *call, const struct imv_value *arguments, size_t count,
                        struct imv_value *result) {
     (void)count;
-    struct imv_str text;
-    uint64_t length;
+    struct imv_str text = {0};
+    uint64_t length = 0;
     IMV_TRY(text_argument(call, &arguments[0], &text));
     IMV_TRY(count_argument(call, &arguments[1], &length));
     text.size = prefix_size(text, length);
@@ -164,8 +164,8 @@ imv_status imv_fn_left(struct imv_call *call, const struct imv_value *arguments,
 imv_status imv_fn_right(struct imv_call *call, const struct imv_value *arguments, size_t count,
                         struct imv_value *result) {
     (void)count;
-    struct imv_str text;
-    uint64_t length;
+    struct imv_str text = {0};
+    uint64_t length = 0;
     IMV_TRY(text_argument(call, &arguments[0], &text));
     IMV_TRY(count_argument(call, &arguments[1], &length));
     size_t points = imv_text_length(text);
@@ -177,7 +177,7 @@ imv_status imv_fn_right(struct imv_call *call, const struct imv_value *arguments
 imv_status imv_fn_char_length(struct imv_call *call, const struct imv_value *arguments, size_t count,
                               struct imv_value *result) {
     (void)count;
-    struct imv_str text;
+    struct imv_str text = {0};
     IMV_TRY(text_argument(call, arguments, &text));
     *result = imv_value_integer((int64_t)imv_text_length(text));
     return IMV_OK;
@@ -213,7 +213,7 @@ static imv_status split_points(struct imv_call *call, struct imv_str text, struc
 imv_status imv_fn_split(struct imv_call *call, const struct imv_value *arguments, size_t count,
                         struct imv_value *result) {
     (void)count;
-    struct imv_str text, separator;
+    struct imv_str text = {0}, separator = {0};
     IMV_TRY(text_argument(call, &arguments[0], &text));
     IMV_TRY(text_argument(call, &arguments[1], &separator));
     if (separator.size == 0) return split_points(call, text, result);
@@ -232,7 +232,7 @@ imv_status imv_fn_split(struct imv_call *call, const struct imv_value *arguments
 imv_status imv_fn_replace(struct imv_call *call, const struct imv_value *arguments, size_t count,
                           struct imv_value *result) {
     (void)count;
-    struct imv_str text, search, replacement;
+    struct imv_str text = {0}, search = {0}, replacement = {0};
     IMV_TRY(text_argument(call, &arguments[0], &text));
     IMV_TRY(text_argument(call, &arguments[1], &search));
     IMV_TRY(text_argument(call, &arguments[2], &replacement));

@@ -148,7 +148,7 @@ static imv_status seen_table(struct aggregate *aggregate, struct seen *seen, str
 static imv_status fold_distinct(struct aggregate *aggregate, struct aggregation *aggregation, char *state, size_t first,
                                 size_t end) {
     struct imv_exec *exec = aggregate->op.exec;
-    struct imv_group_table *table;
+    struct imv_group_table *table = NULL;
     IMV_TRY(seen_table(aggregate, (struct seen *)(state - aligned(sizeof(struct seen))), &table));
     for (size_t i = first; i < end; i++) {
         struct imv_value value = imv_column_value(&aggregation->column, i);
