@@ -381,6 +381,16 @@ static void print_unary(struct imv_buffer *out, const struct imv_expr *expr) {
     put(out, after[expr->unary.op]);
 }
 
+/* (n:A) - [1] would read as a pattern, ((n:A)) - [1] does not. */
+static void print_binary(struct imv_buffer *out, const struct imv_expr *expr) {
+    bool node = expr->binary.op == IMV_BINARY_SUBTRACT && expr->binary.left->kind == IMV_EXPR_LABELS;
+    put(out, node ? "((" : "(");
+    imv_expr_print(out, expr->binary.left);
+    imv_buffer_append_format(out, node ? ") %s " : " %s ", imv_binary_op_text(expr->binary.op));
+    imv_expr_print(out, expr->binary.right);
+    put(out, ")");
+}
+
 static void print_chain(struct imv_buffer *out, const struct imv_expr *expr) {
     put(out, "(");
     for (uint32_t i = 0; i < expr->chain.count; i++) {
@@ -488,13 +498,7 @@ void imv_expr_print(struct imv_buffer *out, const struct imv_expr *expr) {
         case IMV_EXPR_INDEX:
         case IMV_EXPR_SLICE: print_subscript(out, expr); return;
         case IMV_EXPR_UNARY: print_unary(out, expr); return;
-        case IMV_EXPR_BINARY:
-            put(out, "(");
-            imv_expr_print(out, expr->binary.left);
-            imv_buffer_append_format(out, " %s ", imv_binary_op_text(expr->binary.op));
-            imv_expr_print(out, expr->binary.right);
-            put(out, ")");
-            return;
+        case IMV_EXPR_BINARY: print_binary(out, expr); return;
         case IMV_EXPR_CHAIN: print_chain(out, expr); return;
         case IMV_EXPR_CASE: print_case(out, expr); return;
         case IMV_EXPR_CALL: print_call(out, expr); return;

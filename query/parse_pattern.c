@@ -16,23 +16,37 @@ static bool relationship_at(const struct imv_parser *parser, struct imv_token to
     return token.kind == IMV_TOKEN_LPAREN || token.kind == IMV_TOKEN_GREATER;
 }
 
-/* After '(' and an optional name: can the rest be that of a node? */
-static bool node_goes_on(const struct imv_parser *parser, struct imv_token token) {
-    return token.kind == IMV_TOKEN_RPAREN || token.kind == IMV_TOKEN_COLON || token.kind == IMV_TOKEN_LBRACE ||
-           token.kind == IMV_TOKEN_PARAMETER || imv_token_is(parser->text, token, "WHERE");
+/* The closing token that belongs to an opening one before `token`; END or BAD when there is none. */
+static struct imv_token closing(const struct imv_parser *parser, struct imv_token token, enum imv_token_kind open,
+                                enum imv_token_kind close) {
+    for (int depth = 0; token.kind != close || depth > 0; token = imv_parser_after(parser, token)) {
+        if (token.kind == IMV_TOKEN_END || token.kind == IMV_TOKEN_BAD) break;
+        depth += token.kind == open;
+        depth -= token.kind == close;
+    }
+    return token;
+}
+
+/* After '(': can this be a node? ({a: 1}.a - 1) and ($p) are not. */
+static bool node_at(const struct imv_parser *parser, struct imv_token token) {
+    if (token.kind == IMV_TOKEN_LBRACE) {
+        token = closing(parser, imv_parser_after(parser, token), IMV_TOKEN_LBRACE, IMV_TOKEN_RBRACE);
+        token = imv_parser_after(parser, token);
+        return token.kind == IMV_TOKEN_RPAREN || imv_token_is(parser->text, token, "WHERE");
+    }
+    bool named = token.kind == IMV_TOKEN_NAME || token.kind == IMV_TOKEN_QUOTED;
+    if (named) token = imv_parser_after(parser, token);
+    return token.kind == IMV_TOKEN_RPAREN || token.kind == IMV_TOKEN_COLON ||
+           (named && (token.kind == IMV_TOKEN_LBRACE || token.kind == IMV_TOKEN_PARAMETER)) ||
+           imv_token_is(parser->text, token, "WHERE");
 }
 
 bool imv_parser_path_at(const struct imv_parser *parser, struct imv_token token) {
     if (token.kind != IMV_TOKEN_LPAREN) return false;
     token = imv_parser_after(parser, token);
-    if (token.kind == IMV_TOKEN_NAME || token.kind == IMV_TOKEN_QUOTED) token = imv_parser_after(parser, token);
-    if (!node_goes_on(parser, token)) return false;
-    for (int depth = 0; token.kind != IMV_TOKEN_RPAREN || depth > 0; token = imv_parser_after(parser, token)) {
-        if (token.kind == IMV_TOKEN_END || token.kind == IMV_TOKEN_BAD) return false;
-        depth += token.kind == IMV_TOKEN_LPAREN;
-        depth -= token.kind == IMV_TOKEN_RPAREN;
-    }
-    return relationship_at(parser, imv_parser_after(parser, token));
+    if (!node_at(parser, token)) return false;
+    token = closing(parser, token, IMV_TOKEN_LPAREN, IMV_TOKEN_RPAREN);
+    return token.kind == IMV_TOKEN_RPAREN && relationship_at(parser, imv_parser_after(parser, token));
 }
 
 /* ---- labels ---- */

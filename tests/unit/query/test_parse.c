@@ -147,7 +147,9 @@ Test(parse, forms_with_words) {
         {"[p = (a), b]", "[(p = a), b]"},
         {"EXISTS { (a)-->(b) WHERE b.x }, exists { MATCH (a) RETURN a }, exists((a)-->())",
          "EXISTS { MATCH (a)-[]->(b) WHERE b.x }, EXISTS { MATCH (a) RETURN a }, exists(((a)-[]->()))"},
-        {"(a + b) - [1]", "((a + b) - [1])"},
+        {"(a + b) - [1], ($p - 1) - [2], ({a: 1}.a) --(b), ($p)--(b), a:B - [1]",
+         "((a + b) - [1]), (($p - 1) - [2]), ({a: 1}.a - (-b)), ($p - (-b)), (((a:B)) - [1])"},
+        {"({a: 1})--(b), (a $p)-->()", "(( {a: 1})-[]-(b)), ((a $p)-[]->())"},
     };
     CHECK_EXPRESSIONS(cases);
 }
