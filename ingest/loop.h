@@ -36,7 +36,7 @@ struct imv_conn;
 enum {
     IMV_CONN_INPUT_BYTES = 256 * 1024,    /* the longest run of bytes a handler may leave unconsumed */
     IMV_CONN_OUTPUT_BYTES_MAX = 1 << 20,  /* queued and not yet taken by the kernel */
-    IMV_CONN_OUTPUT_BYTES_FREE = 1 << 16, /* of these, what a connection may queue although the budget is spent */
+    IMV_CONN_OUTPUT_BYTES_FREE = 1 << 16, /* of these, what a stream may queue although the budget is spent */
 };
 
 struct imv_conn_handler {
@@ -51,7 +51,8 @@ struct imv_conn_handler {
      * imv_conn_rest; imv_conn_resume offers it once more. The handler may go on sending and closes when it is done.
      * NULL: imv_conn_close. */
     void (*end)(struct imv_conn *conn);
-    /* The output queue is empty after it was more than half full or a send was refused. May be NULL. */
+    /* The output queue is empty after it was more than half full or imv_conn_send or imv_conn_may_send refused. May be
+     * NULL. */
     void (*drained)(struct imv_conn *conn);
     /* The connection is gone; the handler frees its state. Called once for each open that succeeded. */
     void (*closed)(struct imv_conn *conn);
@@ -130,11 +131,14 @@ struct imv_loop *imv_conn_loop(const struct imv_conn *conn);
 const char *imv_conn_peer(const struct imv_conn *conn);
 /* Bytes that were offered to data and not consumed; valid until the handler returns. */
 struct imv_str imv_conn_rest(const struct imv_conn *conn);
-/* Queues a copy of bytes for sending. IMV_FULL when output is queued and IMV_CONN_OUTPUT_BYTES_MAX
- * would be passed, or IMV_CONN_OUTPUT_BYTES_FREE while the budget is spent: nothing of bytes is queued, wait for
- * drained. Into an empty queue goes whatever is not larger than IMV_CONN_OUTPUT_BYTES_MAX. IMV_INVALID: it is larger.
- * IMV_CLOSED after a close. IMV_NO_MEMORY. */
+/* Queues a copy of bytes for sending. IMV_FULL when output is queued and IMV_CONN_OUTPUT_BYTES_MAX would be passed
+ * (nothing of bytes is queued): wait for drained. Into an empty queue goes whatever is not larger than that. IMV_INVALID:
+ * it is larger. IMV_CLOSED after a close. IMV_NO_MEMORY. */
 imv_status imv_conn_send(struct imv_conn *conn, const void *bytes, size_t size);
+/* Whether size more bytes, in any number of sends, should be queued now: for streams of output, which ask before each
+ * piece. False, and drained follows, when IMV_CONN_OUTPUT_BYTES_MAX would be passed, or IMV_CONN_OUTPUT_BYTES_FREE while
+ * the budget is spent. With nothing queued it is true. */
+bool imv_conn_may_send(struct imv_conn *conn, size_t size);
 /* Bytes queued and not yet taken by the kernel. */
 size_t imv_conn_unsent(const struct imv_conn *conn);
 /* Stops and resumes receiving: unread bytes stay in the kernel and the peer's window closes; that the peer is gone is

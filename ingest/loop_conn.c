@@ -392,23 +392,19 @@ static struct imv_conn_block *blocks_new(struct imv_conn *conn, size_t size, imv
     struct imv_budget *budget = conn->loop->options.budget;
     size_t capacity = size < BLOCK_BYTES_MIN ? BLOCK_BYTES_MIN : size < BLOCK_BYTES_MAX ? size : BLOCK_BYTES_MAX;
     size_t cost = sizeof(struct imv_conn_block) + capacity;
-    bool charged = budget == NULL || imv_budget_take(budget, cost);
-    if (!charged && conn->unsent > 0 && conn->unsent + size > IMV_CONN_OUTPUT_BYTES_FREE) {
-        *status = IMV_FULL;
-        return NULL;
-    }
+    bool charged = budget != NULL && imv_budget_take(budget, cost);
     struct imv_conn_block *block = malloc(cost), *rest = NULL;
     if (block == NULL) *status = IMV_NO_MEMORY;
     if (block != NULL && size > capacity) rest = blocks_new(conn, size - capacity, status);
     if (*status != IMV_OK) {
-        if (charged && budget != NULL) imv_budget_give(budget, cost);
+        if (charged) imv_budget_give(budget, cost);
         free(block);
         return NULL;
     }
     block->next = rest;
     block->start = block->end = 0;
     block->capacity = (uint32_t)capacity;
-    block->charged = charged && budget != NULL;
+    block->charged = charged;
     return block;
 }
 
@@ -453,6 +449,16 @@ imv_status imv_conn_send(struct imv_conn *conn, const void *bytes, size_t size) 
     if (conn->unsent > IMV_CONN_OUTPUT_BYTES_MAX / 2) conn->wants_drained = true;
     imv_conn_touch(conn);
     return IMV_OK;
+}
+
+bool imv_conn_may_send(struct imv_conn *conn, size_t size) {
+    if (conn->unsent == 0) return true;
+    struct imv_budget *budget = conn->loop->options.budget;
+    bool spent = budget != NULL && imv_budget_used(budget) + size > budget->bytes_max;
+    size_t max = spent ? IMV_CONN_OUTPUT_BYTES_FREE : IMV_CONN_OUTPUT_BYTES_MAX;
+    if (size <= max && conn->unsent <= max - size) return true;
+    conn->wants_drained = true;
+    return false;
 }
 
 static void output_consume(struct imv_conn *conn, size_t size) {
@@ -518,6 +524,7 @@ static void conn_schedule(struct imv_conn *conn) {
 }
 
 void imv_conn_expire(struct imv_conn *conn) {
+    if (conn->phase == IMV_CONN_SHUT || conn->aborted) return;
     int64_t now_ns = imv_loop_now(conn->loop);
     bool idle = idle_deadline(conn) <= now_ns, stalled = stall_deadline(conn) <= now_ns;
     if (idle || stalled) {

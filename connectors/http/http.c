@@ -475,7 +475,7 @@ imv_status imv_http_stream_send(struct imv_http_request *request, struct imv_str
     imv_assert(request->reply == REPLY_STREAMING);
     if (request->conn == NULL) return IMV_CLOSED;
     if (bytes.size == 0) return IMV_OK;
-    if (imv_conn_unsent(request->conn) + bytes.size + 32 > IMV_CONN_OUTPUT_BYTES_MAX) return IMV_FULL;
+    if (!imv_conn_may_send(request->conn, bytes.size + 32)) return IMV_FULL;
     if (!request->chunked) return imv_conn_send(request->conn, bytes.data, bytes.size);
     char head[24];
     int size = snprintf(head, sizeof head, "%zx\r\n", bytes.size);

@@ -342,7 +342,8 @@ static void flood(struct imv_conn *conn) {
     while (server->bytes < FLOOD_BYTES) {
         size_t size = FLOOD_BYTES - server->bytes < sizeof piece ? FLOOD_BYTES - server->bytes : sizeof piece;
         for (size_t i = 0; i < size; i++) piece[i] = flood_byte(server->bytes + i);
-        if (imv_conn_send(conn, piece, size) == IMV_FULL) return;
+        if (!imv_conn_may_send(conn, size)) return;
+        cr_assert_eq(imv_conn_send(conn, piece, size), IMV_OK);
         server->bytes += size;
     }
     imv_conn_close(conn);
@@ -391,7 +392,44 @@ BOTH(slow_reader_is_waited_for) {
     server_stop(&server);
 }
 
-/* With the budget spent on output, sends are refused early, and the stream is still complete. */
+static void count_drained(struct imv_conn *conn) {
+    struct server *server = imv_conn_state(conn);
+    server->drained++;
+}
+
+static const struct imv_conn_handler drained_handler = {.name = "drained",
+                                                        .open = count_open,
+                                                        .data = swallow,
+                                                        .end = count_end,
+                                                        .drained = count_drained,
+                                                        .closed = count_closed};
+
+/* drained is called when the queue was more than half full or a send was refused, and not for each small answer. */
+BOTH(drained_is_called_when_it_matters) {
+    struct server server;
+    server_start(&server, (struct server_options){.epoll = epoll}, &drained_handler);
+    int fd = client_connect(server.port);
+    STEP_UNTIL(&server, server.opened == 1);
+    char *bytes = calloc(1, 4 << 20);
+    const size_t max = IMV_CONN_OUTPUT_BYTES_MAX;
+    cr_assert_eq(imv_conn_send(server.conn, bytes, max + 1), IMV_INVALID);
+    cr_assert_eq(imv_conn_send(server.conn, bytes, 1000), IMV_OK);
+    STEP_UNTIL(&server, (recv(fd, bytes, 4 << 20, 0), imv_conn_unsent(server.conn) == 0));
+    step_many(&server, 3);
+    cr_assert_eq(server.drained, 0);
+    cr_assert_eq(imv_conn_send(server.conn, bytes, max / 2 + 1), IMV_OK);
+    STEP_UNTIL(&server, (recv(fd, bytes, 4 << 20, 0), server.drained == 1));
+    cr_assert_eq(imv_conn_send(server.conn, bytes, 1000), IMV_OK);
+    cr_assert_eq(imv_conn_send(server.conn, bytes, max), IMV_FULL);
+    STEP_UNTIL(&server, (recv(fd, bytes, 4 << 20, 0), server.drained == 2));
+    cr_assert_eq(imv_conn_send(server.conn, bytes, max), IMV_OK);
+    STEP_UNTIL(&server, (recv(fd, bytes, 4 << 20, 0), server.drained == 3));
+    free(bytes);
+    close(fd);
+    server_stop(&server);
+}
+
+/* With the budget spent, a stream that asks queues little, and is still complete. */
 BOTH(output_is_bounded_by_budget) {
     struct server server;
     server_start(&server, (struct server_options){.epoll = epoll, .budget_bytes = 100 * 1024}, &flood_handler);
@@ -1206,6 +1244,29 @@ BOTH(wakes) {
     cr_assert_eq(imv_loop_run(loop, &err), IMV_OK);
     pthread_join(thread, NULL);
     imv_loop_free(loop);
+}
+
+static struct imv_loop *self_loop;
+static int64_t wake_self(void *context) {
+    int *turns = context;
+    if (++*turns < 5)
+        imv_loop_wake(self_loop);
+    else
+        imv_loop_stop(self_loop);
+    return INT64_MAX;
+}
+
+/* A wake while the loop runs keeps it from falling asleep. */
+BOTH(wake_before_the_sleep) {
+    struct imv_error err = {0};
+    int turns = 0;
+    struct imv_loop_options options = {
+        .epoll = epoll, .clock = imv_clock_system(), .turn = wake_self, .context = &turns};
+    cr_assert_eq(imv_loop_new(&options, &self_loop, &err), IMV_OK);
+    imv_loop_wake(self_loop);
+    cr_assert_eq(imv_loop_run(self_loop, &err), IMV_OK);
+    cr_assert_eq(turns, 5);
+    imv_loop_free(self_loop);
 }
 
 static struct imv_loop *signal_loop;
