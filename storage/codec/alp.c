@@ -2,14 +2,15 @@
  *
  * After Afroozeh, Kuffo and Boncz, "ALP: Adaptive Lossless floating-Point Compression" (SIGMOD 2023). A double that came
  * from a decimal with few digits is an integer n times 10^factor times 10^-exponent, the products rounded as doubles
- * are. One exponent and factor serve the whole vector; each value is tried, and those that do not come back to the same
- * bits (noise, NaN, -0, infinities) are patched: listed with their positions, as they are. The integers then go
- * through the flat integer codec that makes them smallest.
+ * are. One exponent and factor serve the whole vector. The integers go through the flat integer codec that makes them
+ * smallest.
  *
- *     exponent u8 | factor u8 | exceptions: varint | positions, packed | cells, 8 bytes each | inner encoding
+ * Values that do not come back to the same bits have a residual: what is to be added to the bits. Where decimals went
+ * through arithmetic (40.998999999999995) residuals are a few units in the last place, and take a few bits each. Where
+ * a value is no decimal at all (noise, NaN, -0, infinities), its integer is its neighbour's, which costs nothing, and
+ * its residual is whatever leads from there to its bits: an exception of the residuals' block.
  *
- * Positions are rising, packed at the width of count - 1 and end on a byte. The integer in the place of an exception is
- * its neighbour's, which costs the inner codec nothing.
+ *     exponent u8 | factor: 7 bits, bit 7: residuals follow | block of count residuals (bitpack.h) | inner encoding
  *
  * The search: the digits behind the point are counted on a sample with exact divisions, then the exponent is the one for
  * which the products, which decode four times faster than divisions, come back most often.
@@ -20,7 +21,17 @@
 
 #include <math.h>
 
-enum { EXPONENT_MAX = 18, SAMPLE = 32, DIGITS_NONE = 255 };
+enum {
+    EXPONENT_MAX = 18,
+    SAMPLE = 32,
+    DIGITS_NONE = 255,
+    RESIDUALS_FOLLOW = 0x80,
+    NEAR = 8,               /* a residual up to this is what arithmetic leaves of a decimal */
+    RESIDUAL_MAX = 1 << 12, /* above it a value takes its neighbour's integer */
+};
+
+/* Below it a double has digits enough to tell a decimal that went through arithmetic from any other number. */
+static const double near_max = 0x1p40;
 
 static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
                                1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
@@ -41,10 +52,13 @@ static inline uint64_t to_cell(uint64_t integer, double up, double down) {
     return imv_float_cell((imv_cell_float(integer + imv_float_cell(shifter)) - shifter) * up * down);
 }
 
-static inline bool is_exact(uint64_t cell, uint64_t integer, struct imv_codec_decimal decimal) {
-    return integer + integer_max < 2 * integer_max &&
-           to_cell(integer, power[decimal.factor], inverse[decimal.exponent]) == cell;
+/* What the bits of a cell are above those that its integer decodes to. */
+static inline uint64_t residual_of(uint64_t cell, uint64_t integer, struct imv_codec_decimal decimal) {
+    return cell - to_cell(integer, power[decimal.factor], inverse[decimal.exponent]);
 }
+
+static inline bool is_within(uint64_t residual, uint64_t distance) { return residual + distance <= 2 * distance; }
+static inline bool is_integer(uint64_t integer) { return integer + integer_max < 2 * integer_max; }
 
 /* ---- the search ---- */
 
@@ -54,20 +68,24 @@ static size_t take_sample(const struct imv_codec_input *input, uint64_t *sample)
     return size;
 }
 
-static size_t count_exact(const uint64_t *sample, size_t size, struct imv_codec_decimal decimal) {
-    size_t exact = 0;
-    for (size_t i = 0; i < size; i++)
-        exact += is_exact(sample[i], to_integer(sample[i], power[decimal.exponent], inverse[decimal.factor]), decimal);
-    return exact;
+/* How many of the sample have a residual of at most distance. */
+static size_t count_within(const uint64_t *sample, size_t size, struct imv_codec_decimal decimal, uint64_t distance) {
+    size_t count = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint64_t integer = to_integer(sample[i], power[decimal.exponent], inverse[decimal.factor]);
+        count += is_integer(integer) && is_within(residual_of(sample[i], integer, decimal), distance);
+    }
+    return count;
 }
 
-/* The digits behind the decimal point that give the value back, or DIGITS_NONE. */
+/* The digits behind the decimal point that give the value back, or nearly, or DIGITS_NONE. */
 static unsigned digits_of(uint64_t cell) {
     double value = imv_cell_float(cell);
     for (unsigned digits = 0; digits <= EXPONENT_MAX; digits++) {
         double scaled = value * power[digits];
         if (!(fabs(scaled) < (double)integer_max)) return DIGITS_NONE;
-        if (nearbyint(scaled) / power[digits] == value) return digits;
+        uint64_t distance = fabs(scaled) < near_max ? NEAR : 0;
+        if (is_within(cell - imv_float_cell(nearbyint(scaled) / power[digits]), distance)) return digits;
     }
     return DIGITS_NONE;
 }
@@ -93,14 +111,15 @@ static bool search_decimal(const uint64_t *sample, size_t size, struct imv_codec
     unsigned digits = choose_digits(sample, size);
     if (digits == DIGITS_NONE) return false;
     size_t best = 0;
+    *decimal = (struct imv_codec_decimal){true, (uint8_t)digits, 0};
     for (unsigned exponent = digits; exponent <= EXPONENT_MAX && best < size; exponent++) {
         struct imv_codec_decimal candidate = {true, (uint8_t)exponent, (uint8_t)(exponent - digits)};
-        size_t exact = count_exact(sample, size, candidate);
+        size_t exact = count_within(sample, size, candidate, 0);
         if (exact <= best) continue;
         best = exact;
         *decimal = candidate;
     }
-    return best * 2 >= size && best > 0;
+    return count_within(sample, size, *decimal, NEAR) * 2 >= size;
 }
 
 /* The last vector's choice is kept while it fits all of the sample but one; superfluous digits in it cost nothing, they
@@ -110,7 +129,7 @@ static bool find_decimal(const struct imv_codec_input *input, struct imv_codec_d
     size_t size = take_sample(input, sample);
     if (input->decimal != NULL && input->decimal->known) {
         *decimal = *input->decimal;
-        if (count_exact(sample, size, *decimal) + 1 >= size) return true;
+        if (count_within(sample, size, *decimal, NEAR) + 1 >= size) return true;
     }
     if (!search_decimal(sample, size, decimal)) return false;
     if (input->decimal != NULL) *input->decimal = *decimal;
@@ -119,26 +138,36 @@ static bool find_decimal(const struct imv_codec_input *input, struct imv_codec_d
 
 /* ---- encoding ---- */
 
-/* Fills integers and the positions of exceptions; returns how many of these there are. */
-static size_t transform(const struct imv_codec_input *input, struct imv_codec_decimal decimal, uint64_t *integers,
-                        uint64_t *positions) {
-    double up = power[decimal.exponent], down = inverse[decimal.factor];
-    size_t exceptions = 0;
-    for (size_t i = 0; i < input->count; i++) integers[i] = to_integer(input->cells[i], up, down);
-    for (size_t i = 0; i < input->count; i++) {
-        positions[exceptions] = i;
-        exceptions += !is_exact(input->cells[i], integers[i], decimal);
-    }
-    return exceptions;
-}
+struct transformed {
+    uint64_t integers[IMV_PACK_COUNT_MAX], residuals[IMV_PACK_COUNT_MAX];
+    bool is_exact;  /* no residual but 0 */
+    size_t strange; /* values that have their neighbour's integer */
+};
 
-/* Gives exceptions the integer before them, the leading ones the first that is none. */
-static void fill_exceptions(uint64_t *integers, size_t count, const uint64_t *positions, size_t exceptions) {
-    if (exceptions == 0) return;
-    size_t leading = 0;
-    while (leading < exceptions && positions[leading] == leading) leading++;
-    for (size_t i = 0; i < leading; i++) integers[i] = leading < count ? integers[leading] : 0;
-    for (size_t i = leading; i < exceptions; i++) integers[positions[i]] = integers[positions[i] - 1];
+static void transform(const struct imv_codec_input *input, struct imv_codec_decimal decimal,
+                      struct transformed *transformed) {
+    double up = power[decimal.exponent], down = inverse[decimal.factor];
+    uint64_t *integers = transformed->integers, *residuals = transformed->residuals, any = 0, outside = 0;
+    size_t count = input->count;
+    for (size_t i = 0; i < count; i++) integers[i] = to_integer(input->cells[i], up, down);
+    for (size_t i = 0; i < count; i++) {
+        residuals[i] = residual_of(input->cells[i], integers[i], decimal);
+        any |= residuals[i];
+        outside |= !is_integer(integers[i]);
+    }
+    transformed->is_exact = any == 0 && outside == 0;
+    transformed->strange = 0;
+    if (transformed->is_exact) return;
+    /* The first values that are strange take the integer of the first that is not. */
+    size_t known = 0;
+    while (known < count && !(is_integer(integers[known]) && is_within(residuals[known], RESIDUAL_MAX))) known++;
+    uint64_t last = known < count ? integers[known] : 0;
+    for (size_t i = 0; i < count; i++) {
+        bool strange = !(is_integer(integers[i]) && is_within(residuals[i], RESIDUAL_MAX));
+        integers[i] = last = strange ? last : integers[i];
+        transformed->strange += strange;
+        if (strange) residuals[i] = residual_of(input->cells[i], last, decimal);
+    }
 }
 
 static struct imv_codec_input inner(const struct imv_codec_input *input, const uint64_t *integers) {
@@ -147,57 +176,52 @@ static struct imv_codec_input inner(const struct imv_codec_input *input, const u
 }
 
 static bool plan_alp(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
-    uint64_t integers[IMV_PACK_COUNT_MAX], positions[IMV_PACK_COUNT_MAX];
+    struct transformed transformed;
     if (!find_decimal(input, &plan->decimal)) return false;
-    plan->exceptions = transform(input, plan->decimal, integers, positions);
-    if (plan->exceptions > input->count / 2) return false;
-    fill_exceptions(integers, input->count, positions, plan->exceptions);
-    struct imv_codec_input integers_input = inner(input, integers);
+    transform(input, plan->decimal, &transformed);
+    if (transformed.strange > input->count / 2) return false;
+    plan->bytes = 2 + 1;
+    plan->residuals.bytes = 0;
+    if (!transformed.is_exact) {
+        imv_pack_plan(transformed.residuals, input->count, false, &plan->residuals);
+        plan->bytes += plan->residuals.bytes;
+    }
+    struct imv_codec_input integers = inner(input, transformed.integers);
     struct imv_codec_plan integers_plan;
-    imv_codec_choose(&integers_input, &integers_plan);
+    imv_codec_choose(&integers, &integers_plan);
     plan->inner = integers_plan.codec;
-    plan->pack = integers_plan.pack;
-    plan->bytes = 2 + imv_varint_bytes(plan->exceptions) +
-                  imv_packed_bytes(plan->exceptions, imv_bits_of(input->count - 1)) + 8 * plan->exceptions + 1 +
-                  integers_plan.bytes;
     plan->inner_bytes = integers_plan.bytes;
+    plan->pack = integers_plan.pack;
+    plan->bytes += integers_plan.bytes;
     return true;
 }
 
 static uint8_t *encode_alp(const struct imv_codec_input *input, const struct imv_codec_plan *plan, uint8_t *to) {
-    uint64_t integers[IMV_PACK_COUNT_MAX], positions[IMV_PACK_COUNT_MAX];
-    size_t exceptions = transform(input, plan->decimal, integers, positions);
-    imv_assert(exceptions == plan->exceptions);
-    fill_exceptions(integers, input->count, positions, exceptions);
+    struct transformed transformed;
+    transform(input, plan->decimal, &transformed);
+    imv_assert(transformed.is_exact == (plan->residuals.bytes == 0));
     *to++ = plan->decimal.exponent;
-    *to++ = plan->decimal.factor;
-    to = imv_put_varint(to, exceptions);
-    to = imv_bits_write(positions, exceptions, imv_bits_of(input->count - 1), to);
-    for (size_t i = 0; i < exceptions; i++, to += 8) imv_put_u64(to, input->cells[positions[i]]);
+    *to++ = (uint8_t)(plan->decimal.factor | (transformed.is_exact ? 0 : RESIDUALS_FOLLOW));
+    if (!transformed.is_exact) to = imv_pack_write(transformed.residuals, input->count, &plan->residuals, to);
     *to++ = (uint8_t)plan->inner;
-    struct imv_codec_input integers_input = inner(input, integers);
+    struct imv_codec_input integers = inner(input, transformed.integers);
     struct imv_codec_plan integers_plan = {.codec = plan->inner, .bytes = plan->inner_bytes, .pack = plan->pack};
-    return imv_codec_encode(&integers_input, &integers_plan, to);
+    return imv_codec_encode(&integers, &integers_plan, to);
 }
 
 /* ---- decoding ---- */
 
 static bool decode_alp(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
-    if (end - from < 2 || from[0] > EXPONENT_MAX || from[1] > from[0]) return false;
-    unsigned exponent = from[0], factor = from[1], width = imv_bits_of(count - 1);
-    uint64_t exceptions, positions[IMV_PACK_COUNT_MAX];
-    from = imv_get_varint(from + 2, end, &exceptions);
-    if (from == NULL || exceptions > count) return false;
-    size_t positions_bytes = imv_packed_bytes(exceptions, width);
-    if ((size_t)(end - from) < positions_bytes + 8 * exceptions) return false;
-    const uint8_t *patches = from + positions_bytes;
-    imv_bits_read(from, end, exceptions, width, positions);
-    if (!imv_codec_inner_decode(patches + 8 * exceptions, end, level + 1, count, cells)) return false;
+    if (end - from < 2) return false;
+    unsigned exponent = from[0], factor = from[1] & ~(unsigned)RESIDUALS_FOLLOW;
+    bool has_residuals = from[1] & RESIDUALS_FOLLOW;
+    uint64_t residuals[IMV_PACK_COUNT_MAX];
+    if (exponent > EXPONENT_MAX || factor > exponent) return false;
+    from += 2;
+    if (has_residuals) from = imv_pack_read(from, end, count, residuals);
+    if (from == NULL || !imv_codec_inner_decode(from, end, level + 1, count, cells)) return false;
     imv_kernel_decimal(cells, count, power[factor], inverse[exponent]);
-    for (size_t i = 0; i < exceptions; i++) {
-        if (positions[i] >= count || (i > 0 && positions[i] <= positions[i - 1])) return false;
-        cells[positions[i]] = imv_get_u64(patches + 8 * i);
-    }
+    for (size_t i = 0; i < count && has_residuals; i++) cells[i] += residuals[i];
     return true;
 }
 

@@ -147,7 +147,7 @@ struct codes {
 /* Considers the fullest windows of radix << 0, 1, .. buckets; a bucket holds 1 << shift codes from low on. */
 static void try_windows(const struct codes *codes, const uint16_t *sums, unsigned bits, uint64_t low, unsigned shift,
                         unsigned radix, struct imv_pack_plan *best) {
-    for (unsigned level = 0; radix << level < 1U << bits; level++) {
+    for (unsigned level = 0; radix << level <= 1U << bits; level++) {
         unsigned span = radix << level, inside = fullest(sums, 1U << bits, span);
         struct imv_pack_plan plan = {.step = codes->step, .radix = radix, .width = level + shift};
         plan.exceptions = codes->count - inside;
@@ -160,12 +160,25 @@ static void try_windows(const struct codes *codes, const uint16_t *sums, unsigne
     }
 }
 
+/* Narrows low and *top, the bits of codes above low, to the codes that are in the bucket at low. */
+static void zoom(const struct codes *codes, unsigned shift, uint64_t *low, unsigned *top) {
+    uint64_t least = UINT64_MAX, greatest = 0;
+    for (size_t i = 0; i < codes->count; i++) {
+        uint64_t offset = codes->codes[i] - *low;
+        if (offset >> shift != 0) continue;
+        least = offset < least ? offset : least;
+        greatest = offset > greatest ? offset : greatest;
+    }
+    *low += least;
+    *top = imv_bits_of(greatest - least);
+}
+
 /* Looks for the width and window whose codes and exceptions together are smallest: first among the eight widths below
- * the full one, then, inside the fullest bucket of these, among the next eight, as long as that can pay. */
+ * the full one, then, inside the fullest bucket of these, again, as long as that can pay. */
 static void find_exceptions(const struct codes *codes, struct imv_pack_plan *best) {
     uint64_t low = 0;
-    for (unsigned top = codes->full_width; top > 0;) {
-        unsigned bits = top < BUCKETS_BITS ? top : BUCKETS_BITS, shift = top - bits;
+    for (unsigned top = codes->full_width;;) {
+        unsigned bits = top == 0 ? 1 : top < BUCKETS_BITS ? top : BUCKETS_BITS, shift = top > bits ? top - bits : 0;
         uint16_t sums[BUCKETS + 1];
         count_buckets(codes->codes, codes->count, low, shift, 1U << bits, sums);
         for (unsigned radix = 1; radix <= 5; radix += 2) try_windows(codes, sums, bits, low, shift, radix, best);
@@ -174,7 +187,7 @@ static void find_exceptions(const struct codes *codes, struct imv_pack_plan *bes
         size_t outside = codes->count - inside;
         if (imv_packed_bytes(outside, codes->full_width + imv_bits_of(codes->count - 1)) >= best->bytes) return;
         low += (uint64_t)find_window(sums, 1, inside) << shift;
-        top = shift;
+        zoom(codes, shift, &low, &top);
     }
 }
 

@@ -70,7 +70,7 @@ struct imv_codec_plan {
     imv_codec_id inner;        /* ALP: the codec of its integers */
     size_t inner_bytes;        /* ALP */
     struct imv_codec_decimal decimal;
-    size_t exceptions; /* ALP */
+    struct imv_pack_plan residuals; /* ALP; of no bytes when there are none */
 };
 
 struct imv_codec {
