@@ -286,10 +286,9 @@ bool imv_token_is(struct imv_str text, struct imv_token token_, const char *keyw
 }
 
 bool imv_lex_reserved(struct imv_str word) {
-    static const char *const words[] = {"AND",   "OR",     "XOR",      "NOT",     "IN",     "IS",    "AS",
-                                        "CASE",  "WHEN",   "THEN",     "ELSE",    "WHERE",  "MATCH", "WITH",
-                                        "UNION", "UNWIND", "SKIP",     "LIMIT",   "RETURN", "ORDER", "NULL",
-                                        "TRUE",  "FALSE",  "DISTINCT", "OPTIONAL"};
+    static const char *const words[] = {"AND",    "OR",     "XOR",  "NOT",  "IN",    "IS",      "AS",
+                                        "CASE",   "WHEN",   "THEN", "ELSE", "WHERE", "MATCH",   "WITH",
+                                        "UNWIND", "RETURN", "NULL", "TRUE", "FALSE", "DISTINCT"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (is_keyword(word, words[i])) return true;
     }

@@ -70,7 +70,7 @@ struct imv_token imv_lex(struct imv_str text, uint32_t offset);
 bool imv_token_is(struct imv_str text, struct imv_token token, const char *keyword);
 
 /* Where an expression must start, some words are taken for the keyword that they are and never for a variable, so that
- * a missing expression is noticed where it is missing. All others, END and FROM too, may be variables. Any case. */
+ * a missing expression is noticed where it is missing. All others, also END and LIMIT, may be variables. Any case. */
 bool imv_lex_reserved(struct imv_str word);
 
 /* How a token is called in a message: "')'", "'name'", "end of query". */

@@ -15,14 +15,14 @@
 /* ---- helpers ---- */
 
 /* Parses a copy that ends where the text does, so that a sanitizer sees a read beyond it. The text of a good statement
- * is printed into out (may be NULL), an error is filled. */
+ * is printed into out, an error is filled; both may be NULL. */
 static imv_status parse(const char *text, size_t size, struct imv_buffer *out, struct imv_query_error *error) {
     char *copy = malloc(size == 0 ? 1 : size);
     memcpy(copy, text, size);
     struct imv_arena arena;
     imv_arena_init(&arena, 16 * 1024, NULL);
     struct imv_statement *statement = NULL;
-    memset(error, 0, sizeof *error);
+    if (error != NULL) memset(error, 0, sizeof *error);
     imv_status status = imv_parse((struct imv_str){copy, size}, &arena, &statement, error);
     if (status == IMV_OK && out != NULL) imv_statement_print(out, statement);
     imv_arena_release(&arena);
@@ -161,7 +161,9 @@ Test(parse, words_of_the_language_are_names_too) {
          "window, from, to, start, end, ts, samples, filter, let, fill, of, set, create"},
         {"a.match, a.return, a.null, a.`x y`", "a.match, a.return, a.null, a.`x y`"},
         {"n:Match, n:`A B`", "(n:Match), (n:`A B`)"},
-        {"x AS order ORDER BY `order`", "x AS order ORDER BY `order`"},
+        {"x AS order ORDER BY order", "x AS order ORDER BY order"},
+        {"x.limit AS limit ORDER BY limit LIMIT limit", "x.limit AS limit ORDER BY limit LIMIT limit"},
+        {"union UNION RETURN skip SKIP 1", "union\nUNION\nRETURN skip SKIP 1"},
         {"exists, count, all, reduce", "exists, count, all, reduce"},
         {"starts STARTS WITH ends", "(starts STARTS WITH ends)"},
         {"1 AS return, 2 AS where, 3 AS `a b`", "1 AS return, 2 AS where, 3 AS `a b`"},
@@ -324,6 +326,7 @@ Test(parse, mistakes_are_named_and_placed) {
         struct imv_query_error error;
         imv_status status = parse(cases[i].text, strlen(cases[i].text), NULL, &error);
         cr_assert_eq(status, IMV_INVALID, "%s", cases[i].text);
+        cr_assert_eq(parse(cases[i].text, strlen(cases[i].text), NULL, NULL), IMV_INVALID, "%s", cases[i].text);
         cr_assert_str_eq(error.code, "SyntaxError");
         cr_assert_str_eq(error.detail, cases[i].detail, "%s: %s %s", cases[i].text, error.detail, error.message);
         cr_assert_eq(error.line, cases[i].line, "%s: line %d", cases[i].text, error.line);
