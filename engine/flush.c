@@ -16,7 +16,7 @@ enum {
         16 << 20, /* a larger chunk is cut into fewer rows; one row is below the journal's payload limit */
     ARENA_BLOCK_BYTES = 1 << 20,
 };
-static const int64_t retry_delay_min_ns = INT64_C(100) * 1000000, retry_delay_max_ns = INT64_C(30) * 1000000000;
+static const int64_t retry_delay_min_ns = INT64_C(100) * 1000000, retry_delay_max_ns = INT64_C(5) * 1000000000;
 
 struct encoded_chunk {
     uint8_t class;

@@ -28,7 +28,7 @@ enum { IMV_FLUSH_BYTES_MAX = 256 << 20 };
 
 /* Flushes the oldest frozen head of a shard. IMV_NOT_FOUND: it has none. Any thread; one flush runs at a time. On
  * another failure the head stays; it is counted, logged, and imv_flush_next leaves the shard alone for a while that
- * doubles with each failure, from 100 ms to 30 s. */
+ * doubles with each failure, from 100 ms to 5 s. */
 imv_status imv_flush_head(struct imv_engine *engine, uint32_t shard, struct imv_error *err);
 
 /* Flushes one frozen head of any shard, the shards taking turns. *did_work is true when one was flushed or failed. */

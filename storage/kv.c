@@ -13,6 +13,8 @@
  *   read the columns that nobody asked for.
  * - A data directory should cost what it holds: no preallocation (allow_fallocate), warnings only in its log,
  *   no statistics, and `meta` is flushed at close so that its log is dropped.
+ * - RocksDB ends the process (an assertion of its file writer) when a write to its log or manifest meets a full disk. So
+ *   the free space is looked at before each use, and what could need more than there is says IMV_FULL instead.
  * - The log's recovery mode tolerates a torn last record, which a power cut leaves, and nothing else. Logs are not
  *   recycled: in a recycled log a bad record in the middle looks like the end.
  */
@@ -30,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -39,8 +42,12 @@ enum {
     META_BLOCK_BYTES = 16 << 10,
     CHUNKS_BLOCK_BYTES = 32 << 10, /* below it the index grows, above it a seek walks more keys */
     MANIFEST_BYTES_MAX = 16 << 20, /* must stay well above one record per table, or each ingestion rewrites it */
-    CHECKSUM_XXH3 = 4,             /* rocksdb::kXXH3, which the C API does not name */
-    INFO_LOG_WARN = 2,             /* the C API has no name; below it each open logs every option's value */
+    /* Left free for RocksDB's own files: a few memtables of `meta` and what compacts them. A batch that only deletes is
+     * what makes room, so it may use most of that; an open writes a new manifest and log. */
+    SPACE_BYTES_MIN = 32 << 20,
+    SPACE_TO_DELETE_BYTES_MIN = 1 << 20,
+    CHECKSUM_XXH3 = 4, /* rocksdb::kXXH3, which the C API does not name */
+    INFO_LOG_WARN = 2, /* the C API has no name; below it each open logs every option's value */
 };
 
 enum { DEFAULT_FAMILY = IMV_KV_FAMILIES, ALL_FAMILIES };
@@ -103,6 +110,16 @@ static imv_status take_error(char *text, const char *what, const char *directory
     imv_status status = imv_fail(err, status_of(text), "kv: cannot %s in %s: %s", what, directory, text);
     rocksdb_free(text);
     return status;
+}
+
+/* IMV_FULL when less than bytes are free. Other users of the disk may take it at any time: this makes the bad case rare. */
+static imv_status check_space(const char *directory, uint64_t bytes, struct imv_error *err) {
+    struct statvfs disk;
+    if (statvfs(directory, &disk) != 0) return imv_fail_errno(err, IMV_IO, errno, "kv: cannot look at %s", directory);
+    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (left >= bytes) return IMV_OK;
+    return imv_fail(err, IMV_FULL, "kv: the disk of %s is full: %llu bytes are left, %llu must stay free", directory,
+                    (unsigned long long)left, (unsigned long long)bytes);
 }
 
 /* ---- open and close ---- */
@@ -250,6 +267,7 @@ imv_status imv_kv_open(const char *directory, struct imv_kv **kv, struct imv_err
     imv_status status = IMV_OK;
     if (rocks->directory == NULL) status = imv_fail(err, IMV_NO_MEMORY, "kv: no memory to open %s", directory);
     if (status == IMV_OK) status = make_directory(directory, err);
+    if (status == IMV_OK) status = check_space(directory, SPACE_TO_DELETE_BYTES_MIN, err);
     if (status == IMV_OK) status = make_options(rocks, err);
     if (status == IMV_OK) status = open_database(rocks, err);
     if (status == IMV_OK) status = clear_ingest_directory(directory, err);
@@ -291,9 +309,21 @@ static imv_status rocks_get(struct imv_kv *kv, enum imv_kv_family family, struct
     return fits ? IMV_OK : imv_fail(err, IMV_NO_MEMORY, "kv: no room for a value of %zu bytes", size);
 }
 
+/* What must be free for a batch: twice its bytes, for the log and the memtable's file, above what always stays free. */
+static uint64_t batch_space(const struct imv_kv_change *changes, size_t count) {
+    uint64_t bytes = 0;
+    bool only_deletes = true;
+    for (size_t i = 0; i < count; i++) {
+        bytes += changes[i].key.size + changes[i].value.size;
+        only_deletes = only_deletes && changes[i].value.data == NULL;
+    }
+    return 2 * bytes + (only_deletes ? SPACE_TO_DELETE_BYTES_MIN : SPACE_BYTES_MIN);
+}
+
 static imv_status rocks_write(struct imv_kv *kv, const struct imv_kv_change *changes, size_t count,
                               struct imv_error *err) {
     struct rocks *rocks = (struct rocks *)kv;
+    IMV_TRY(check_space(rocks->directory, batch_space(changes, count), err));
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     for (size_t i = 0; i < count; i++) {
         const struct imv_kv_change *change = &changes[i];
@@ -356,6 +386,7 @@ static imv_status rocks_iterator_status(const struct imv_kv_iterator *iterator, 
 
 static imv_status rocks_table_new(struct imv_kv *kv, struct imv_kv_table **table, struct imv_error *err) {
     struct rocks *rocks = (struct rocks *)kv;
+    IMV_TRY(check_space(rocks->directory, SPACE_BYTES_MIN, err));
     uint64_t number = atomic_fetch_add_explicit(&rocks->tables_count, 1, memory_order_relaxed);
     size_t path_bytes = strlen(rocks->directory) + 48;
     struct rocks_table *made = calloc(1, sizeof *made + path_bytes);
@@ -412,6 +443,7 @@ static void rocks_table_free(struct imv_kv_table *table) {
 
 static imv_status rocks_ingest(struct imv_kv *kv, struct imv_kv_table **tables, size_t count, struct imv_error *err) {
     struct rocks *rocks = (struct rocks *)kv;
+    IMV_TRY(check_space(rocks->directory, SPACE_BYTES_MIN, err));
     const char **paths = calloc(count, sizeof *paths);
     if (paths == NULL) return imv_fail(err, IMV_NO_MEMORY, "kv: no memory to ingest %zu tables", count);
     for (size_t i = 0; i < count; i++) {

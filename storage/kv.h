@@ -67,7 +67,8 @@ struct imv_kv_table {
     const struct imv_kv_table_ops *ops;
 };
 
-/* Opens or creates the store in directory. IMV_BUSY when another process has it, IMV_CORRUPT, IMV_IO. */
+/* Opens or creates the store in directory. IMV_BUSY when another process has it, IMV_CORRUPT, IMV_IO. Here and in all
+ * that writes IMV_FULL: the disk is so full that RocksDB must not try; nothing happened, try again when there is room. */
 imv_status imv_kv_open(const char *directory, struct imv_kv **kv, struct imv_error *err);
 /* All iterators and tables are freed before. NULL is allowed. */
 void imv_kv_close(struct imv_kv *kv);
