@@ -403,3 +403,48 @@ Test(chunk, wrong_identity_is_refused) {
     cr_assert_not_null(strstr(err.message, "series"));
     sample_release(&sample);
 }
+
+/* ---- compatibility ---- */
+
+static unsigned nibble(char digit) { return (unsigned)(digit <= '9' ? digit - '0' : digit - 'a' + 10); }
+
+/* A chunk that was written when the format was fixed reads as it did then. */
+Test(chunk, stored_chunks_stay_readable) {
+    static const char hex[] = "dba0a583352e547fc10105000400010002002c012d01433976b5400c0526ad4f8abf1e2e436f91c7ef2b3b83"
+                              "62e3ffd02e41aadf024a3f3c"
+                              "4280b4c4c3210000000000008034400000000000003640000000000000f0bf1c5a643bdf7f44400e2db29def"
+                              "1f5f40010108bc843d01bc84"
+                              "3dc0843d0000010101030085010080cab5ee014090832406030310cf0ffc5302530000de580fa4d859002f80"
+                              "0608011400043c420f220100"
+                              "23030200040602000e006f6e6f6666";
+    uint8_t bytes[sizeof hex / 2];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+    static const int64_t times[] = {0, 1000000000, 2000000000, 3500000000, 4000000000, 9000000000};
+    static const double floats[] = {20.5, 20.25, -1, 21.75, 40.998999999999995, 22};
+    static const uint64_t integers[] = {5, 6, 4, 5, 0, 1000000}, booleans[] = {1, 1, 0, 0, 0, 1};
+    static const char *const strings[] = {"on", "off", "on", "on", "", "off"};
+    struct imv_chunk_id id = {1, 2, 1700000000000000000};
+    struct imv_chunk chunk;
+    OK(imv_chunk_check(bytes, sizeof bytes, &id, &err));
+    OK(imv_chunk_open(bytes, sizeof bytes, &id, &chunk, &err));
+    cr_assert(chunk.rows == 6 && chunk.columns == 4);
+    int64_t decoded[IMV_VECTOR_ROWS];
+    uint64_t cells[4][IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+    bool all_valid;
+    struct imv_arena arena;
+    imv_arena_init(&arena, 4096, NULL);
+    OK(imv_chunk_decode_times(&chunk, 0, decoded, &err));
+    for (uint32_t k = 0; k < 4; k++) {
+        static const uint32_t ids[] = {1, 2, 300, 301};
+        static const imv_type types[] = {IMV_FLOAT, IMV_INTEGER, IMV_BOOLEAN, IMV_STRING};
+        cr_assert(imv_chunk_column_id(&chunk, k) == ids[k] && imv_chunk_column_type(&chunk, k) == types[k]);
+        OK(imv_chunk_decode_column(&chunk, k, 0, cells[k], valid, &all_valid, &arena, &err));
+        cr_assert_eq(valid[0], k == 1 ? 0x2f : 0x3f);
+    }
+    for (int i = 0; i < 6; i++) {
+        cr_assert_eq(decoded[i], id.start + times[i]);
+        cr_assert(cells[0][i] == imv_float_cell(floats[i]) && cells[1][i] == integers[i] && cells[2][i] == booleans[i]);
+        cr_assert(imv_str_equal(imv_cell_str(cells[3][i]), imv_str_from(strings[i])));
+    }
+    imv_arena_release(&arena);
+}
