@@ -76,33 +76,41 @@ static void put_digits(char *to, int width, int64_t number) {
     }
 }
 
-static void put_second(char *to, const struct imv_civil *civil) {
-    put_digits(to, 4, civil->year);
-    to[4] = '-';
-    put_digits(to + 5, 2, civil->month);
-    to[7] = '-';
-    put_digits(to + 8, 2, civil->day);
-    to[10] = 'T';
-    put_digits(to + 11, 2, civil->hour);
-    to[13] = ':';
-    put_digits(to + 14, 2, civil->minute);
-    to[16] = ':';
-    put_digits(to + 17, 2, civil->second);
-    to[19] = '.';
+static void put_pair(char *to, int64_t number) {
+    to[0] = (char)('0' + number / 10);
+    to[1] = (char)('0' + number % 10);
 }
 
-void imv_time_printer_init(struct imv_time_printer *printer) { printer->second = INT64_MIN; }
+void imv_time_printer_init(struct imv_time_printer *printer) { *printer = (struct imv_time_printer){0}; }
+
+static void start_day(struct imv_time_printer *printer, int64_t ns) {
+    struct imv_civil civil;
+    int64_t day = floor_divide(ns, SECONDS_A_DAY * NS_A_SECOND);
+    imv_time_to_civil(ns, &civil);
+    put_digits(printer->text, 4, civil.year);
+    printer->text[4] = printer->text[7] = '-';
+    put_pair(printer->text + 5, civil.month);
+    put_pair(printer->text + 8, civil.day);
+    printer->text[10] = 'T';
+    printer->day_ns = (int64_t)((uint64_t)day * (uint64_t)(SECONDS_A_DAY * NS_A_SECOND)); /* may wrap, as below */
+    printer->known = true;
+}
 
 void imv_time_printer_print(struct imv_time_printer *printer, char *to, int64_t ns) {
-    int64_t second = floor_divide(ns, NS_A_SECOND);
-    if (second != printer->second) {
-        struct imv_civil civil;
-        imv_time_to_civil(ns, &civil);
-        put_second(printer->text, &civil);
-        printer->second = second;
+    /* The first day of all begins before the first nanosecond of all: the difference is right in any case. */
+    uint64_t of_day = (uint64_t)ns - (uint64_t)printer->day_ns;
+    if (!printer->known || of_day >= (uint64_t)(SECONDS_A_DAY * NS_A_SECOND)) {
+        start_day(printer, ns);
+        of_day = (uint64_t)ns - (uint64_t)printer->day_ns;
     }
+    uint32_t second = (uint32_t)(of_day / (uint64_t)NS_A_SECOND);
+    uint32_t fraction = (uint32_t)(of_day - second * (uint64_t)NS_A_SECOND);
     memcpy(to, printer->text, sizeof printer->text);
-    int64_t fraction = (int64_t)((uint64_t)ns - (uint64_t)second * (uint64_t)NS_A_SECOND);
+    put_pair(to + 11, second / 3600);
+    put_pair(to + 14, second / 60 % 60);
+    put_pair(to + 17, second % 60);
+    to[13] = to[16] = ':';
+    to[19] = '.';
     if (fraction == 0)
         memcpy(to + 20, "000000000", 9);
     else
@@ -295,9 +303,14 @@ bool imv_duration_parse(struct imv_str text, int64_t *ns) {
 }
 
 int64_t imv_time_bucket(int64_t time, int64_t width, int64_t origin) {
-    imv_int128 distance = (imv_int128)time - origin;
-    imv_int128 rest = distance % width;
+    int64_t distance, start;
+    if (!__builtin_sub_overflow(time, origin, &distance)) {
+        int64_t rest = distance % width;
+        if (rest < 0) rest += width;
+        return __builtin_sub_overflow(time, rest, &start) ? INT64_MIN : start;
+    }
+    imv_int128 rest = ((imv_int128)time - origin) % width;
     if (rest < 0) rest += width;
-    imv_int128 start = (imv_int128)time - rest;
-    return start < INT64_MIN ? INT64_MIN : (int64_t)start;
+    imv_int128 wide = (imv_int128)time - rest;
+    return wide < INT64_MIN ? INT64_MIN : (int64_t)wide;
 }

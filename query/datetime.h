@@ -37,10 +37,11 @@ int imv_weekday(int64_t days);
 /* Writes IMV_TIME_BYTES bytes. */
 void imv_time_print(char *to, int64_t ns);
 
-/* Prints many times that lie near each other: the text of the last second is kept. */
+/* Prints many times that lie near each other: the text of the day is kept. */
 struct imv_time_printer {
-    int64_t second; /* whose text is kept; INT64_MIN: none */
-    char text[20];  /* 2026-01-01T00:00:00. */
+    int64_t day_ns; /* when the day begins whose text is kept */
+    bool known;
+    char text[11]; /* 2026-01-01T */
 };
 void imv_time_printer_init(struct imv_time_printer *printer);
 void imv_time_printer_print(struct imv_time_printer *printer, char *to, int64_t ns);

@@ -25,11 +25,18 @@ uint64_t imv_group_hash(const struct imv_value *keys, uint32_t count, uint64_t s
     return seed;
 }
 
+/* Kinds whose values are equal only when their bits are. */
+static bool is_plain(imv_value_kind kind) {
+    return kind == IMV_VALUE_INTEGER || kind == IMV_VALUE_TIME || kind == IMV_VALUE_DURATION || kind == IMV_VALUE_TWIN;
+}
+
 bool imv_group_matches(const struct imv_group *group, const struct imv_value *keys, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         const struct imv_value *a = &group->keys[i], *b = &keys[i];
         bool same = a->kind == b->kind && a->size == b->size && a->integer == b->integer;
-        if (!same && imv_value_order(a, b) != 0) return false;
+        if (same) continue;
+        if (a->kind == b->kind && is_plain((imv_value_kind)a->kind)) return false;
+        if (imv_value_order(a, b) != 0) return false;
     }
     return true;
 }

@@ -70,14 +70,17 @@ void imv_kernel_to_floats(const uint64_t *integers, size_t count, uint64_t *rest
 }
 
 void imv_kernel_buckets(const uint64_t *times, size_t count, int64_t width, uint64_t *restrict out) {
-    int64_t start = 0;
+    uint64_t start = 0, span = (uint64_t)width;
     bool known = false;
     for (size_t i = 0; i < count; i++) {
-        int64_t time = (int64_t)times[i];
-        if (!known || time < start || (uint64_t)time - (uint64_t)start >= (uint64_t)width) {
-            start = imv_time_bucket(time, width, 0);
+        /* In the bucket of the row before, or in the next one: no division. Differences wrap to large numbers when times
+         * fall, and the bucket is found anew. */
+        uint64_t distance = times[i] - start;
+        if (!known || distance >= span) {
+            bool next = known && distance - span < span && (int64_t)times[i] >= (int64_t)start;
+            start = next ? start + span : (uint64_t)imv_time_bucket((int64_t)times[i], width, 0);
             known = true;
         }
-        out[i] = (uint64_t)start;
+        out[i] = start;
     }
 }

@@ -38,6 +38,14 @@ static void put_digits(char *to, int digits, uint64_t number) {
 }
 
 size_t imv_uinteger_print(char *to, uint64_t uinteger) {
+    if (uinteger < 10) {
+        *to = (char)('0' + uinteger);
+        return 1;
+    }
+    if (uinteger < 100) {
+        memcpy(to, digit_pairs + uinteger * 2, 2);
+        return 2;
+    }
     int digits = count_digits(uinteger);
     put_digits(to, digits, uinteger);
     return (size_t)digits;

@@ -56,12 +56,18 @@ const struct imv_aggregate imv_aggregate_count = {
 struct sum {
     imv_int128 integers; /* exact, durations too */
     double floats;
-    uint64_t count;
-    bool has_float, has_duration, has_number, has_unsigned;
+    uint64_t count : 60, has_float : 1, has_duration : 1, has_number : 1, has_unsigned : 1;
 };
 
+/* Runs have at most 1,024 values: while each is below 2^52 their sum cannot leave 64 bits, and two can be added at once. */
 static imv_int128 sum_of_integers(const uint64_t *cells, size_t count) {
     imv_int128 total = 0;
+    uint64_t wrapping = 0, magnitude = 0;
+    for (size_t i = 0; i < count; i++) {
+        wrapping += cells[i];
+        magnitude |= cells[i] ^ (uint64_t)((int64_t)cells[i] >> 63);
+    }
+    if (magnitude < UINT64_C(1) << 52) return (int64_t)wrapping;
     for (size_t i = 0; i < count; i++) total += (int64_t)cells[i];
     return total;
 }
@@ -179,6 +185,11 @@ struct extreme {
 static imv_status extreme_value(struct imv_aggregate_call *call, struct extreme *extreme, const struct imv_value *value,
                                 int sign) {
     if (value->kind == IMV_VALUE_NULL) return IMV_OK;
+    if (value->kind == IMV_VALUE_INTEGER && extreme->best.kind == IMV_VALUE_INTEGER) {
+        bool better = sign > 0 ? value->integer > extreme->best.integer : value->integer < extreme->best.integer;
+        if (better) extreme->best.integer = value->integer;
+        return IMV_OK;
+    }
     if (extreme->best.kind != IMV_VALUE_NULL && imv_value_order(value, &extreme->best) * sign <= 0) return IMV_OK;
     if (imv_value_copy(call->call.arena, value, &extreme->best)) return IMV_OK;
     return imv_exec_fail_memory(call->call.exec);
