@@ -497,11 +497,11 @@ static imv_status recover(struct imv_wal *wal, const struct imv_wal_options *opt
     IMV_TRY(clear_orphans(wal, &scan, err));
     wal->position_last = scan.last_position;
     wal->chain = scan.chain;
+    wal->epoch_last = scan.epoch_last;
     atomic_store_explicit(&wal->synced_position, scan.last_position, memory_order_release);
     for (size_t i = 0; i < wal->segments.count; i++) {
         struct imv_wal_segment *segment = wal->segments.items[i];
         if (segment->number > wal->number_last) wal->number_last = segment->number;
-        if (segment->epoch > wal->epoch_last) wal->epoch_last = segment->epoch;
         segment->state = IMV_WAL_LIVE;
     }
     imv_log(IMV_LOG_INFO, "wal", "shard=%" PRIu32 " io=%s segments=%zu replayed_groups=%" PRIu64 " last=%" PRIu64,

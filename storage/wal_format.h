@@ -1,6 +1,6 @@
 /* wal_format.h - the bytes of a journal segment.
  *
- * All integers are little-endian; a segment is a sequence of 4 KiB blocks.
+ * All integers are little-endian; a segment is a sequence of 4 KiB blocks. Positions and epochs stay below 2^63.
  *
  * Segment header: the first block of a segment. It is made durable before the first group of this use of the segment is
  * submitted, so a group without its header proves that the header was damaged.
@@ -91,5 +91,6 @@ void imv_wal_frame_seal(struct imv_wal_frame *frame, uint8_t *bytes);
 /* True when block starts with an intact frame header that may stand at offset of shard's segment of segment_bytes. */
 bool imv_wal_frame_parse(const uint8_t *block, uint32_t shard, uint64_t offset, uint64_t segment_bytes,
                          struct imv_wal_frame *frame);
-/* True when the whole frame is intact; bytes holds frame->frame_bytes and is as before afterwards. */
+/* True when the whole frame is intact and still begins with frame; bytes holds frame->frame_bytes and is as before
+ * afterwards. */
 bool imv_wal_frame_verify(const struct imv_wal_frame *frame, uint8_t *bytes);

@@ -37,7 +37,8 @@ static imv_status visit_name(void *context, const char *name, struct imv_error *
     if (sscanf(name, "%" SCNu32 "-%" SCNu64 ".wal", &shard, &number) != 2) return IMV_OK;
     char canonical[64];
     snprintf(canonical, sizeof canonical, "%04" PRIu32 "-%08" PRIu64 ".wal", shard, number);
-    return strcmp(canonical, name) == 0 ? names->visit(names->context, shard, number, err) : IMV_OK;
+    return strcmp(canonical, name) == 0 && number <= INT64_MAX ? names->visit(names->context, shard, number, err)
+                                                               : IMV_OK;
 }
 
 imv_status imv_wal_names_list(struct imv_io *io, const char *directory,
@@ -90,9 +91,9 @@ static imv_status read_header(struct imv_wal_segment *segment, uint32_t shard, s
     imv_status status = imv_wal_segment_header_parse(block, header, err);
     if (status == IMV_CORRUPT) return IMV_OK;
     if (status != IMV_OK) return status;
-    if (header->shard != shard || header->number != segment->number || header->epoch == 0) {
-        return imv_fail(err, IMV_CORRUPT, "this is segment %" PRIu64 " of shard %" PRIu32 ", epoch %" PRIu64,
-                        header->number, header->shard, header->epoch);
+    if (header->shard != shard || header->number != segment->number) {
+        return imv_fail(err, IMV_CORRUPT, "this is segment %" PRIu64 " of shard %" PRIu32, header->number,
+                        header->shard);
     }
     segment->header_ok = true;
     segment->epoch = header->epoch;
@@ -226,7 +227,11 @@ static imv_status replay(struct imv_wal_scan *scan, const struct imv_wal_segment
                          const struct imv_wal_frame *frame, const uint8_t *bytes, struct imv_error *err) {
     const uint8_t *payload = bytes + sizeof *frame;
     if (frame->flags & IMV_WAL_FRAME_LZ4) {
-        if (scan->payload_buffer == NULL) scan->payload_buffer = malloc(IMV_WAL_PAYLOAD_BYTES_MAX);
+        if (scan->payload_capacity < frame->payload_bytes) {
+            free(scan->payload_buffer);
+            scan->payload_capacity = frame->payload_bytes;
+            scan->payload_buffer = malloc(scan->payload_capacity);
+        }
         if (scan->payload_buffer == NULL) return imv_fail(err, IMV_NO_MEMORY, "wal: no memory to decompress a group");
         int size = LZ4_decompress_safe((const char *)payload, (char *)scan->payload_buffer, (int)frame->stored_bytes,
                                        (int)frame->payload_bytes);
@@ -313,6 +318,7 @@ static imv_status check_start(struct imv_wal_scan *scan, const struct imv_wal_se
 
 static imv_status scan_segment(struct imv_wal_scan *scan, struct imv_wal_segment *segment, struct imv_error *err) {
     if (segment->header_ok) IMV_TRY(check_start(scan, segment, err));
+    if (segment->epoch > scan->epoch_last) scan->epoch_last = segment->epoch;
     uint64_t offset = BLOCK;
     while (offset < segment->size) {
         enum found found;
@@ -320,6 +326,8 @@ static imv_status scan_segment(struct imv_wal_scan *scan, struct imv_wal_segment
         uint8_t *bytes = NULL;
         IMV_TRY(look_at(scan, segment, offset, &found, &frame, &bytes, err));
         bool group = !(frame.flags & IMV_WAL_FRAME_MARK);
+        /* A header may be lost whose groups are not needed; its epoch must not be given again while they are there. */
+        if (found == HOMELESS && frame.epoch > scan->epoch_last) scan->epoch_last = frame.epoch;
         if (found == HOMELESS && group && frame.position > scan->replay_after) {
             return imv_fail(err, IMV_CORRUPT,
                             "wal: the header of %s is damaged: it holds group %" PRIu64 " at %" PRIu64, segment->path,

@@ -52,6 +52,7 @@ struct imv_wal_scan {
     uint64_t last_position; /* k */
     uint64_t chain;         /* hash of group k; 0 when it was not met */
     uint64_t groups_count;  /* accepted */
+    uint64_t epoch_last;    /* highest that was met */
     struct imv_wal_orphan orphans[IMV_WAL_IN_FLIGHT];
     size_t orphans_count;
     /* on the way */
@@ -63,7 +64,8 @@ struct imv_wal_scan {
     size_t read_bytes;
     uint8_t *read_buffer;
     size_t read_capacity;
-    uint8_t *payload_buffer; /* made for the first compressed group */
+    uint8_t *payload_buffer; /* room for the largest compressed group so far */
+    size_t payload_capacity;
 };
 
 /* Calls visit for the shard and number of every segment file in directory, shard by shard. */

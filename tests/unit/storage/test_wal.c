@@ -708,6 +708,33 @@ Test(wal, does_not_pass_over_a_header) {
     imv_sim_free(sim);
 }
 
+/* When headers are lost whose groups are in chunks, their epochs are not given again: the groups are still there. */
+Test(wal, never_gives_an_epoch_twice) {
+    struct imv_sim *sim = new_sim(1, 0, false);
+    struct journal journal;
+    journal_init(&journal, imv_sim_io(sim), 4 * BLOCK, 8);
+    journal_open(&journal);
+    journal_put_many(&journal, 7, 4000);
+    journal_close(&journal);
+    size_t size;
+    uint64_t epoch_last = 0;
+    for (int number = 1; number <= 3; number++) {
+        struct imv_wal_segment_header header;
+        OK(imv_wal_segment_header_parse(segment(sim, number, &size), &header, &err));
+        if (header.epoch > epoch_last) epoch_last = header.epoch;
+        memset(segment(sim, number, &size), 0, BLOCK);
+    }
+    journal.model.released = 7;
+    journal_open(&journal);
+    struct imv_wal_segment_header header;
+    OK(imv_wal_segment_header_parse(segment(sim, 1, &size), &header, &err));
+    cr_assert_gt(header.epoch, epoch_last);
+    journal_put_many(&journal, 3, 4000);
+    journal_reopen(&journal);
+    journal_close(&journal);
+    imv_sim_free(sim);
+}
+
 /* Whole blocks and whole files at the wrong place are found out. */
 Test(wal, finds_what_is_misplaced) {
     static const int blocks[] = {1, 1, 1, 1, 1};
