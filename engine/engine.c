@@ -310,9 +310,18 @@ bool imv_engine_recovered(struct imv_engine *engine) {
 }
 
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err) {
-    if (!atomic_load_explicit(&engine->exchange.failed, memory_order_acquire)) return IMV_OK;
-    if (err != NULL) *err = engine->exchange.failure;
-    return engine->exchange.failure.status;
+    struct imv_error failure = {0};
+    if (atomic_load_explicit(&engine->exchange.failed, memory_order_acquire)) {
+        failure = engine->exchange.failure;
+    } else {
+        imv_engine_lock(engine, IMV_RANK_STATE);
+        for (uint32_t i = 0; i < engine->shards_count && failure.status == IMV_OK; i++) {
+            failure = engine->shards[i].flush_failure;
+        }
+        imv_engine_unlock(engine, IMV_RANK_STATE);
+    }
+    if (failure.status != IMV_OK && err != NULL) *err = failure;
+    return failure.status;
 }
 
 imv_status imv_engine_persist(struct imv_engine *engine, struct imv_error *err) {

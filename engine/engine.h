@@ -73,7 +73,9 @@ bool imv_engine_flushed(struct imv_engine *engine);
  * was none. Only when options.background is false. */
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
 
-/* The first failure that closed a shard (IMV_OK when none): for /readyz. Any thread. */
+/* Why the engine cannot do all it should, for /readyz: the first failure that closed a shard, which stays until a restart;
+ * else the failure of a flush that is being tried again, as long as that lasts (a full disk: writers will have to wait).
+ * IMV_OK: nothing is wrong. Any thread. */
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 
 /* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below 0.

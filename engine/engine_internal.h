@@ -41,6 +41,7 @@ struct imv_engine_shard {
     uint64_t frozen_total, flushed_total; /* heads ever frozen; of these, in chunks */
     uint64_t ticket_seen;                 /* highest flush ticket that the shard has acted on */
     uint64_t ticket_frozen_total;         /* frozen_total then */
+    struct imv_error flush_failure;       /* of the flush that is being tried again; status IMV_OK: none */
     bool open;
     bool opened; /* ever: its journal is replayed */
     /* ---- FLUSH lock ---- */

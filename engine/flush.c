@@ -326,6 +326,7 @@ static void head_retire(struct imv_engine *engine, uint32_t shard, struct imv_pa
     state->frozen_count--;
     memmove(state->heads, state->heads + 1, state->heads_count * sizeof state->heads[0]);
     state->flushed_total++;
+    state->flush_failure.status = IMV_OK;
     imv_assert(entry.end_position >= atomic_load_explicit(&state->watermark, memory_order_relaxed));
     atomic_store_explicit(&state->watermark, entry.end_position, memory_order_release);
     pthread_cond_broadcast(&engine->changed);
@@ -377,6 +378,9 @@ static void note_failure(struct imv_engine *engine, uint32_t shard, const struct
     int64_t delay_ns = state->retry_delay_ns == 0 ? retry_delay_min_ns : state->retry_delay_ns * 2;
     state->retry_delay_ns = delay_ns < retry_delay_max_ns ? delay_ns : retry_delay_max_ns;
     state->retry_at_ns = imv_clock_monotonic_ns(engine->clock) + state->retry_delay_ns;
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    state->flush_failure = *err;
+    imv_engine_unlock(engine, IMV_RANK_STATE);
     imv_metric_add(IMV_METRIC_flush_failures_total, 1);
     imv_log(IMV_LOG_ERROR, "flush", "shard=%u retry_ms=%" PRId64 " %s", shard, state->retry_delay_ns / 1000000,
             err->message);

@@ -451,10 +451,12 @@ Test(engine, a_flush_that_fails_anywhere_loses_nothing_and_is_tried_again, .init
         cr_assert_leq(failures, 1);
         cr_assert(failures == 1 || nth > 5);
         cr_assert_eq(imv_engine_flushed(harness.engine), failures == 0);
+        cr_assert_eq(imv_engine_health(harness.engine, &err), failures == 0 ? IMV_OK : IMV_IO);
         cr_assert(model_holds(&harness, &model, false));
         imv_manual_clock_advance(&harness.clock, HARNESS_SECOND);
         ok(harness_background(&harness, &err));
         cr_assert(imv_engine_flushed(harness.engine));
+        ok(imv_engine_health(harness.engine, &err));
         cr_assert(model_holds(&harness, &model, false));
     }
     uint64_t rows = part_rows();

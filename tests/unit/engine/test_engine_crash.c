@@ -256,7 +256,7 @@ static bool step(struct trace *trace) {
 /* After a step that met the fault: the end of the world, of the process, or of one journal. */
 static bool step_faulted(struct trace *trace) {
     bool power = power_lost(trace);
-    if (!power && imv_engine_health(trace->harness.engine, NULL) == IMV_OK) return true;
+    if (!power && !atomic_load(&trace->harness.engine->exchange.failed)) return true;
     HOLD(disk_faulted(trace) || store_faulted(trace), "failed without a fault");
     /* A failed journal leaves a process that can still read what it acknowledged. */
     if (!power) HOLD(check_now(trace, false), "with a failed journal");
