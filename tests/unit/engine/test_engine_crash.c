@@ -316,7 +316,7 @@ static void enumerate(uint32_t shards, bool unique) {
     imv_log_set_level(IMV_LOG_ERROR + 1); /* the faults speak for themselves */
     uint64_t first = number_from_environment("IMV_TEST_SEED", 1);
     uint64_t seeds = number_from_environment("IMV_CRASH_SEEDS", 2);
-    uint64_t spread = number_from_environment("IMV_CRASH_STEP", 9);
+    uint64_t spread = number_from_environment("IMV_CRASH_STEP", 19);
     uint64_t runs = 0;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         uint64_t disk, store;
