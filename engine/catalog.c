@@ -4,6 +4,7 @@
 #include "storage/base/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -26,6 +27,7 @@ static imv_status init_locks(struct imv_catalog *catalog, struct imv_error *err)
 static imv_status init(struct imv_catalog *catalog, struct imv_kv *kv, uint32_t shards, struct imv_error *err) {
     catalog->kv = kv;
     catalog->shards_count = shards;
+    imv_catalog_set_limits(catalog, IMV_SERIES_MAX, IMV_CATALOG_BYTES_MAX);
     if (getrandom(&catalog->seed, sizeof catalog->seed, 0) != sizeof catalog->seed) {
         return imv_fail_errno(err, IMV_IO, errno, "catalog: no random seed");
     }
@@ -61,14 +63,11 @@ imv_status imv_catalog_open(struct imv_kv *kv, uint32_t shards, struct imv_catal
 
 void imv_catalog_close(struct imv_catalog *catalog) {
     if (catalog == NULL) return;
-    int64_t series_count = 0;
     for (uint32_t id = 0; catalog->labels != NULL && id < imv_catalog_labels_count(catalog); id++) {
         struct imv_label *label = imv_catalog_label_by_id(catalog, id);
-        if (label == NULL) continue;
-        series_count += label->index->series_count;
-        imv_label_index_free(label->index);
+        if (label != NULL) imv_label_index_free(label->index);
     }
-    imv_metric_add(IMV_METRIC_series, -series_count);
+    imv_metric_add(IMV_METRIC_series, -(int64_t)catalog->series_count);
     for (uint32_t shard = 0; catalog->shards != NULL && shard < catalog->shards_count; shard++) {
         imv_segments_release(&catalog->shards[shard].slots);
         free(catalog->shards[shard].unstored);
@@ -81,6 +80,18 @@ void imv_catalog_close(struct imv_catalog *catalog) {
     pthread_mutex_destroy(&catalog->persist_lock);
     pthread_rwlock_destroy(&catalog->lock);
     free(catalog);
+}
+
+void imv_catalog_set_limits(struct imv_catalog *catalog, uint64_t series_max, uint64_t bytes_max) {
+    atomic_store_explicit(&catalog->series_max, series_max, memory_order_relaxed);
+    atomic_store_explicit(&catalog->bytes_max, bytes_max, memory_order_relaxed);
+}
+
+imv_status imv_catalog_check_bytes(const struct imv_catalog *catalog, struct imv_error *err) {
+    uint64_t bytes_max = atomic_load_explicit(&catalog->bytes_max, memory_order_relaxed);
+    if (catalog->arena.bytes < bytes_max) return IMV_OK;
+    return imv_fail(err, IMV_FULL, "the catalog has reached its limit of %" PRIu64 " bytes, no new names are taken",
+                    bytes_max);
 }
 
 struct imv_str imv_catalog_text(struct imv_catalog *catalog, struct imv_str text) {
@@ -164,6 +175,17 @@ no_memory:
     return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for label \"%.*s\"", imv_shown(name), name.data);
 }
 
+static imv_status make_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
+                             struct imv_error *err) {
+    uint32_t id = imv_catalog_labels_count(catalog);
+    if (id == IMV_LABELS_MAX) {
+        return imv_fail(err, IMV_FULL, "label \"%.*s\" would be one more than the limit of %d labels", imv_shown(name),
+                        name.data, IMV_LABELS_MAX);
+    }
+    IMV_TRY(imv_catalog_check_bytes(catalog, err));
+    return add_label(catalog, id, name, label, err);
+}
+
 imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
                              struct imv_error *err) {
     *label = imv_catalog_find_label(catalog, name);
@@ -172,13 +194,7 @@ imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, s
     imv_status status = IMV_OK;
     pthread_rwlock_wrlock(&catalog->lock);
     *label = imv_catalog_find_label(catalog, name);
-    if (*label == NULL) {
-        uint32_t id = imv_catalog_labels_count(catalog);
-        status = id < IMV_LABELS_MAX
-                     ? add_label(catalog, id, name, label, err)
-                     : imv_fail(err, IMV_FULL, "label \"%.*s\" would be one more than the limit of %d labels",
-                                imv_shown(name), name.data, IMV_LABELS_MAX);
-    }
+    if (*label == NULL) status = make_label(catalog, name, label, err);
     pthread_rwlock_unlock(&catalog->lock);
     return status;
 }

@@ -44,6 +44,10 @@ enum {
     IMV_SHAPES_BYTES_MAX = 256 * 1024 * 1024, /* all shapes of the catalog: ~2 million different sets of ten fields */
 };
 
+/* The limits unless imv_catalog_set_limits says otherwise: ten million series cost about 3 GB. */
+enum { IMV_SERIES_MAX = 10 * 1000 * 1000 };
+#define IMV_CATALOG_BYTES_MAX (UINT64_C(4) << 30) /* of names, series and their like, without the index over them */
+
 /* visible_at of what was loaded from `meta`: every snapshot shows it. */
 enum { IMV_SEQUENCE_LOADED = 1 };
 
@@ -123,13 +127,14 @@ struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_
 uint32_t imv_catalog_labels_count(struct imv_catalog *catalog);
 uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard);
 
-/* Finds or makes a label. IMV_INVALID: empty or too long a name; IMV_FULL: IMV_LABELS_MAX. */
+/* Finds or makes a label. IMV_INVALID: empty or too long a name; IMV_FULL: IMV_LABELS_MAX, or a limit of the catalog. */
 imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
                              struct imv_error *err);
 
 /* Finds or makes a field. IMV_CONFLICT: it exists with another type, and the message names label, field, both types and
  * nothing else: field "x" of "cpu" is float, not integer. IMV_FULL: IMV_FIELDS_MAX. IMV_CONFLICT also when the label has
- * a tag of that name (a property is one or the other). IMV_FULL also at IMV_FIELD_NAMES_BYTES_MAX. */
+ * a tag of that name (a property is one or the other). IMV_FULL also at IMV_FIELD_NAMES_BYTES_MAX and at the catalog's
+ * limit of bytes. */
 imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                            const struct imv_field **field, struct imv_error *err);
 /* NULL when absent. Any thread, no lock needed by the caller. */
@@ -142,7 +147,8 @@ imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label,
                            uint32_t count, const struct imv_shape **shape, struct imv_error *err);
 
 /* Finds or makes a series. tags come in any order and are sorted by the bytes of the key; IMV_INVALID: a key twice, an
- * empty key or value, a limit above passed; IMV_CONFLICT: a tag key that is a field of the label. */
+ * empty key or value, a limit above passed; IMV_CONFLICT: a tag key that is a field of the label; IMV_FULL: it is
+ * new, and a limit of the catalog is reached. */
 imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
                               size_t tags_count, struct imv_series **series, struct imv_error *err);
 
@@ -168,6 +174,10 @@ imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *lab
                               const struct imv_tag_condition *conditions, size_t conditions_count,
                               const uint64_t *sequences, struct imv_series ***series, size_t *count,
                               struct imv_error *err);
+
+/* Changes how many series there may be and how many bytes the catalog may take. At a limit what is new is refused with
+ * IMV_FULL (labels and fields too, at the limit of bytes); what is loaded or replayed never is. Any thread. */
+void imv_catalog_set_limits(struct imv_catalog *catalog, uint64_t series_max, uint64_t bytes_max);
 
 /* Sets the retention of a label; 0 keeps for ever. Takes effect at once, is durable after the next persist. */
 void imv_label_set_retention(struct imv_catalog *catalog, struct imv_label *label, int64_t retention_ns);

@@ -88,6 +88,8 @@ struct imv_catalog {
     _Atomic uint32_t labels_count;        /* one past the highest id */
     uint32_t shapes_count;
     size_t shapes_bytes;
+    uint64_t series_count; /* over all shards; guarded by the lock */
+    _Atomic uint64_t series_max, bytes_max;
     struct imv_shard_series *shards;
 };
 
@@ -106,6 +108,9 @@ static inline uint32_t imv_catalog_hash(const struct imv_catalog *catalog, const
 struct imv_str imv_catalog_text(struct imv_catalog *catalog, struct imv_str text);
 /* IMV_INVALID when name is empty or too long; what says which kind of name it is. */
 imv_status imv_catalog_check_name(const char *what, struct imv_str name, struct imv_error *err);
+/* IMV_FULL when the catalog has used up its bytes: asked before something new is made, not before a replay. The lock is
+ * held. */
+imv_status imv_catalog_check_bytes(const struct imv_catalog *catalog, struct imv_error *err);
 /* How much of a name a message shows, for "%.*s". */
 static inline int imv_shown(struct imv_str name) { return name.size > 64 ? 64 : (int)name.size; }
 

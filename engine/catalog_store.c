@@ -24,9 +24,10 @@
 enum {
     CHECK_BYTES = 4,
     KEY_BYTES_MAX = 9,
-    CHANGES_MAX = 8192, /* of one write: ~1.5 MB, a few milliseconds of RocksDB's write thread */
-    SERIES_VALUE_BYTES_MAX =
-        CHECK_BYTES + 2 * IMV_VARINT_BYTES_MAX + 2 * IMV_TAGS_MAX * (IMV_VARINT_BYTES_MAX + IMV_NAME_BYTES_MAX),
+    /* Of one write: mostly ~1.5 MB, a few milliseconds of RocksDB's write thread. */
+    CHANGES_MAX = 8192,
+    CHANGES_BYTES_MAX = 8 << 20,
+    SERIES_VALUE_BYTES_MAX = CHECK_BYTES + IMV_VARINT_BYTES_MAX + IMV_SERIES_CODE_BYTES_MAX,
 };
 
 struct key {
@@ -106,7 +107,8 @@ static imv_status changes_add(struct changes *changes, const struct key *key, co
         return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory to write a record");
     }
     changes->count++;
-    return changes->count < CHANGES_MAX ? IMV_OK : changes_write(changes, err);
+    if (changes->count < CHANGES_MAX && changes->arena.bytes < CHANGES_BYTES_MAX) return IMV_OK;
+    return changes_write(changes, err);
 }
 
 static uint8_t *put_text(uint8_t *to, struct imv_str text) {

@@ -111,16 +111,18 @@ void imv_journal_encoder_free(struct imv_journal_encoder *encoder) {
     free(encoder);
 }
 
-/* Makes room for `wanted` elements in an array that grows by doubling; new elements are zero. */
+/* Makes room for `wanted` elements in an array that grows by doubling; new elements are zero. *grown is the new capacity;
+ * without memory neither it nor the array changes. */
 static bool grow(void *array, size_t element_bytes, size_t capacity, size_t wanted, size_t *grown) {
     void *former;
     memcpy(&former, array, sizeof former);
-    *grown = capacity < 64 ? 64 : capacity;
-    while (*grown < wanted) *grown *= 2;
-    void *made = realloc(former, *grown * element_bytes);
+    size_t enough = capacity < 64 ? 64 : capacity;
+    while (enough < wanted) enough *= 2;
+    void *made = realloc(former, enough * element_bytes);
     if (made == NULL) return false;
-    memset((char *)made + capacity * element_bytes, 0, (*grown - capacity) * element_bytes);
+    memset((char *)made + capacity * element_bytes, 0, (enough - capacity) * element_bytes);
     memcpy(array, &made, sizeof made);
+    *grown = enough;
     return true;
 }
 

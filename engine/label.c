@@ -131,6 +131,7 @@ imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label,
         status = check_type(label, *field, type, err);
     } else {
         status = check_not_tag(catalog, label, name, err);
+        if (status == IMV_OK) status = imv_catalog_check_bytes(catalog, err);
         if (status == IMV_OK) status = add_field(catalog, label, name, type, field, err);
     }
     pthread_rwlock_unlock(&catalog->lock);
@@ -240,6 +241,7 @@ static imv_status add_shape(struct imv_catalog *catalog, struct imv_label *label
                             uint32_t count, uint32_t hash, const struct imv_shape **shape, struct imv_error *err) {
     struct imv_label_index *index = label->index;
     size_t fields_bytes = count * sizeof fields[0], bytes = sizeof **shape + fields_bytes;
+    /* A replay meets only shapes that were made when its rows were written, so it is never refused. */
     if (count > 1 && catalog->shapes_bytes + bytes > IMV_SHAPES_BYTES_MAX) {
         return imv_fail(err, IMV_FULL, "catalog: %" PRIu32 " different sets of fields, no more are kept",
                         catalog->shapes_count);

@@ -211,6 +211,7 @@ static imv_status add_series(struct imv_catalog *catalog, struct imv_label *labe
     if (index >= atomic_load_explicit(&in_shard->count, memory_order_relaxed)) {
         atomic_store_explicit(&in_shard->count, index + 1, memory_order_release);
     }
+    catalog->series_count++;
     imv_metric_add(IMV_METRIC_series, 1);
     *series = made;
     return IMV_OK;
@@ -218,6 +219,12 @@ static imv_status add_series(struct imv_catalog *catalog, struct imv_label *labe
 
 static imv_status make_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
                               uint32_t count, struct imv_series **series, struct imv_error *err) {
+    uint64_t series_max = atomic_load_explicit(&catalog->series_max, memory_order_relaxed);
+    if (catalog->series_count >= series_max) {
+        return imv_fail(err, IMV_FULL, "a new series of \"%.*s\" would be more than the limit of %" PRIu64,
+                        imv_shown(label->name), label->name.data, series_max);
+    }
+    IMV_TRY(imv_catalog_check_bytes(catalog, err));
     uint32_t shard = owner_of(catalog, label, sorted, count);
     uint32_t index = imv_catalog_series_count(catalog, shard);
     if (index == UINT32_MAX) return imv_fail(err, IMV_FULL, "catalog: shard %" PRIu32 " has 2^32 series", shard);

@@ -254,6 +254,9 @@ imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series
     if (label == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory for a label");
     struct destination *to = &writer->destinations[series->shard];
     size_t bytes = sizeof(struct imv_row) + (size_t)fields_max * FIELD_BYTES_MAX + ((bytes_max + 7) & ~(size_t)7);
+    if (bytes > IMV_WRITER_ROW_BYTES_MAX) {
+        return imv_fail(err, IMV_INVALID, "a row of up to %zu bytes, the limit is %d", bytes, IMV_WRITER_ROW_BYTES_MAX);
+    }
     if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
         to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
         IMV_TRY(turn_batch(writer, to, bytes, err));

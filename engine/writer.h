@@ -28,7 +28,10 @@ struct imv_engine;
 struct imv_exchange;
 struct imv_writer;
 
-enum { IMV_WRITER_DEFINITIONS_MAX = 1 << 20 }; /* bytes; one row may pass it */
+enum {
+    IMV_WRITER_DEFINITIONS_MAX = 512 * 1024, /* bytes; one row may pass it */
+    IMV_WRITER_ROW_BYTES_MAX = 512 * 1024,   /* 44 bytes a field and the text of its strings */
+};
 
 /* Made by the engine for each shard: imv_engine_writer(engine, shard). */
 imv_status imv_writer_new(struct imv_engine *engine, uint32_t shard, struct imv_writer **writer, struct imv_error *err);
@@ -49,7 +52,8 @@ imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw,
                                   struct imv_error *err);
 
 /* Starts a row of at most fields_max calls of imv_writer_field and bytes_max bytes of string values. IMV_FULL: no memory
- * for a batch now; does not happen to a line of line protocol when imv_writer_has_room was asked before. */
+ * for a batch now; does not happen to a line of line protocol when imv_writer_has_room was asked before. IMV_INVALID: it
+ * may pass IMV_WRITER_ROW_BYTES_MAX. */
 imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series, uint32_t fields_max, size_t bytes_max,
                             struct imv_error *err);
 /* Adds a value of a type other than STRING. A field given twice in a row keeps the last value, as InfluxDB does.

@@ -292,6 +292,47 @@ Test(catalog, wrong_tags_are_refused) {
     bench_close(&bench);
 }
 
+Test(catalog, series_stop_at_their_limit) {
+    /* At the limit a new series is IMV_FULL and leaves no trace, known ones are found, and a replay is not refused. */
+    struct bench bench = bench_open();
+    struct imv_label *cpu = make_label(&bench, "cpu");
+    struct imv_series *series = make_series(&bench, cpu, "host=a"), *other;
+    imv_catalog_set_limits(bench.catalog, 1, UINT64_MAX);
+    struct imv_tag tags[] = {{IMV_STR("new"), IMV_STR("b")}};
+    struct imv_error err;
+    cr_assert_eq(imv_catalog_series(bench.catalog, cpu, tags, 1, &other, &err), IMV_FULL);
+    cr_assert_str_eq(err.message, "a new series of \"cpu\" would be more than the limit of 1");
+    cr_assert_eq(imv_label_tags_count(bench.catalog, cpu), 1);
+    cr_assert_eq(make_series(&bench, cpu, "host=a"), series);
+    imv_status status = IMV_CORRUPT;
+    for (uint64_t shard = 0; shard < SHARDS && status != IMV_OK; shard++) {
+        status = imv_catalog_define_series(bench.catalog, shard << 40 | 3, cpu, tags, 1, &other, NULL);
+    }
+    cr_assert_eq(status, IMV_OK);
+    bench_close(&bench);
+}
+
+Test(catalog, names_stop_at_the_limit_of_bytes) {
+    /* At the limit of bytes no label, field or series is made, what is there is found, and a replay is not refused. */
+    struct bench bench = bench_open();
+    struct imv_label *cpu = make_label(&bench, "cpu"), *label;
+    const struct imv_field *field;
+    make_field(&bench, cpu, "a", IMV_FLOAT);
+    struct imv_series *series;
+    make_series(&bench, cpu, "host=a");
+    imv_catalog_set_limits(bench.catalog, UINT64_MAX, 1);
+    struct imv_error err;
+    cr_assert_eq(imv_catalog_label(bench.catalog, IMV_STR("mem"), &label, &err), IMV_FULL);
+    cr_assert_str_eq(err.message, "the catalog has reached its limit of 1 bytes, no new names are taken");
+    cr_assert_eq(imv_label_field(bench.catalog, cpu, IMV_STR("c"), IMV_FLOAT, &field, NULL), IMV_FULL);
+    cr_assert_eq(imv_catalog_series(bench.catalog, cpu, NULL, 0, &series, NULL), IMV_FULL);
+    cr_assert_eq(imv_catalog_define_label(bench.catalog, 9, IMV_STR("mem"), &label, NULL), IMV_OK);
+    make_label(&bench, "cpu");
+    make_field(&bench, cpu, "a", IMV_FLOAT);
+    make_series(&bench, cpu, "host=a");
+    bench_close(&bench);
+}
+
 Test(catalog, the_owner_of_a_series_never_changes) {
     /* The owner shard is a function of label, tags and shard count alone: these answers are on disks. */
     struct bench bench = bench_open();
@@ -422,6 +463,45 @@ Test(catalog, a_failed_persist_is_made_up_for) {
         cpu = make_label(&bench, "cpu");
         cr_assert_eq(select_count(&bench, cpu, "", NULL, NULL), SERIES / 10 * 9);
         cr_assert_not_null(imv_label_find_field(bench.catalog, cpu, IMV_STR("a")));
+        bench_close(&bench);
+    }
+}
+
+Test(catalog, a_persist_cut_by_a_crash_leaves_a_catalog) {
+    /* Wherever the power goes during a persist, the next open finds a part of the definitions, each with its id, and the
+     * journal's replay (here: defining them again) completes them. */
+    enum { SERIES = 20000 };
+    static uint64_t ids[SERIES];
+    for (uint64_t crash = 1; crash <= 4; crash++) {
+        struct bench bench = bench_open();
+        struct imv_label *cpu = make_label(&bench, "cpu");
+        make_field(&bench, cpu, "a", IMV_FLOAT);
+        char text[32];
+        for (int i = 0; i < SERIES; i++) {
+            snprintf(text, sizeof text, "host=h%d", i);
+            struct imv_series *series = make_series(&bench, cpu, text);
+            ids[i] = imv_series_id(series);
+            show(series, 1);
+        }
+        imv_kv_memory_arm(bench.disk, crash, IMV_KV_MEMORY_CRASH);
+        cr_assert_eq(imv_catalog_persist(bench.catalog, NULL), IMV_IO);
+        shut(&bench);
+        imv_kv_memory_crash(bench.disk);
+        reopen(&bench);
+        cr_assert_eq(imv_catalog_define_label(bench.catalog, 0, IMV_STR("cpu"), &cpu, NULL), IMV_OK);
+        cr_assert_eq(imv_catalog_define_field(bench.catalog, cpu, 0, IMV_STR("a"), IMV_FLOAT, NULL), IMV_OK);
+        for (int i = SERIES - 1; i >= 0; i--) {
+            snprintf(text, sizeof text, "host=h%d", i);
+            struct imv_tag tags[1];
+            struct imv_series *series;
+            struct imv_error err;
+            cr_assert_eq(
+                imv_catalog_define_series(bench.catalog, ids[i], cpu, tags, parse_tags(text, tags), &series, &err),
+                IMV_OK, "%s", err.message);
+            show(series, 1);
+        }
+        cr_assert_eq(select_count(&bench, cpu, "", NULL, NULL), SERIES);
+        persist(&bench);
         bench_close(&bench);
     }
 }

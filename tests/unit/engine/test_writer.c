@@ -269,6 +269,19 @@ Test(writer, rows_larger_than_a_batch_get_their_own) {
     bench_release(&bench);
 }
 
+Test(writer, rows_that_no_group_could_hold_are_refused) {
+    /* A row that may become too large for a journal group is refused before it begins. */
+    struct bench bench;
+    bench_init(&bench, 64 << 20);
+    struct imv_series *series = series_of(&bench, "cpu", 0);
+    cr_assert_eq(imv_writer_begin(bench.writer, series, IMV_FIELDS_MAX, IMV_WRITER_ROW_BYTES_MAX, NULL), IMV_INVALID);
+    cr_assert_eq(imv_writer_begin(bench.writer, series, 1, IMV_WRITER_ROW_BYTES_MAX, NULL), IMV_INVALID);
+    cr_assert_eq(imv_writer_begin(bench.writer, series, IMV_FIELDS_MAX, IMV_STRING_BYTES_MAX, NULL), IMV_OK);
+    imv_writer_abort(bench.writer);
+    write_one(&bench, series, 1);
+    bench_release(&bench);
+}
+
 Test(writer, a_mark_is_reached_when_every_owner_has_applied_up_to_it) {
     /* A mark taken before, between and after sends is IMV_BUSY until each shard has applied its batches, no earlier and no
      * later. */
@@ -453,7 +466,7 @@ Test(writer, rows_are_cut_when_there_are_too_many_shapes) {
 
 Test(writer, a_batch_with_its_definitions_fits_a_group, .timeout = 60) {
     /* Rows of ever new series with the longest tags, and of labels with the longest field names, are cut into batches
-     * whose bound stays below half of the journal's maximum. */
+     * whose bound stays below the journal's maximum and holds what encoding them takes. */
     struct bench bench;
     bench_init(&bench, 256 << 20);
     static char longest[IMV_NAME_BYTES_MAX];
@@ -500,7 +513,7 @@ Test(writer, a_batch_with_its_definitions_fits_a_group, .timeout = 60) {
         }
     }
     cr_assert_gt(batches, SHARDS);
-    cr_assert_lt(largest, IMV_WAL_PAYLOAD_BYTES_MAX / 2);
+    cr_assert_lt(largest, IMV_WAL_PAYLOAD_BYTES_MAX / 2); /* by far: the labels here are not as wide as they may be */
     for (uint32_t i = 0; i < SHARDS; i++) imv_journal_encoder_free(encoders[i]);
     bench_release(&bench);
 }
