@@ -178,6 +178,11 @@ static bool take_offset(struct reader *reader, int *seconds) {
     return true;
 }
 
+bool imv_offset_parse(struct imv_str text, int *seconds) {
+    struct reader reader = {text.data, text.data + text.size};
+    return text.size > 0 && take_offset(&reader, seconds) && reader.at == reader.end;
+}
+
 bool imv_time_parse(struct imv_str text, int64_t *ns) {
     struct reader reader = {text.data, text.data + text.size};
     struct imv_civil civil = {0};
@@ -215,33 +220,36 @@ static size_t put_number(char *to, uint64_t number) {
     return count;
 }
 
+/* A part with its sign and letter; parts that are zero are left out. */
+static char *put_part(char *at, bool negative, uint64_t number, char letter) {
+    if (number == 0) return at;
+    if (negative) *at++ = '-';
+    at += put_number(at, number);
+    *at++ = letter;
+    return at;
+}
+
 size_t imv_duration_print(char *to, int64_t ns) {
-    char *at = to;
-    uint64_t rest = ns < 0 ? -(uint64_t)ns : (uint64_t)ns;
-    if (ns < 0) *at++ = '-';
-    *at++ = 'P';
-    *at++ = 'T';
+    bool negative = ns < 0;
+    uint64_t rest = negative ? -(uint64_t)ns : (uint64_t)ns;
     uint64_t seconds = rest / (uint64_t)NS_A_SECOND, fraction = rest % (uint64_t)NS_A_SECOND;
-    uint64_t hours = seconds / 3600, minutes = seconds / 60 % 60;
+    char *at = to;
+    memcpy(at, "PT", 2);
+    at = put_part(at + 2, negative, seconds / 3600, 'H');
+    at = put_part(at, negative, seconds / 60 % 60, 'M');
     seconds %= 60;
-    if (hours > 0) {
-        at += put_number(at, hours);
-        *at++ = 'H';
+    if (fraction == 0) {
+        at = put_part(at, negative, seconds, 'S');
+        if (ns == 0) at += put_number(at, 0), *at++ = 'S';
+        return (size_t)(at - to);
     }
-    if (minutes > 0) {
-        at += put_number(at, minutes);
-        *at++ = 'M';
-    }
-    if (seconds > 0 || fraction > 0 || (hours == 0 && minutes == 0)) {
-        at += put_number(at, seconds);
-        if (fraction > 0) {
-            *at++ = '.';
-            put_digits(at, 9, (int64_t)fraction);
-            at += 9;
-            while (at[-1] == '0') at--;
-        }
-        *at++ = 'S';
-    }
+    if (negative) *at++ = '-';
+    at += put_number(at, seconds);
+    *at++ = '.';
+    put_digits(at, 9, (int64_t)fraction);
+    at += 9;
+    while (at[-1] == '0') at--;
+    *at++ = 'S';
     return (size_t)(at - to);
 }
 
@@ -272,6 +280,7 @@ static uint64_t unit_ns(char designator, bool after_t) {
 static bool take_part(struct reader *reader, bool after_t, uint64_t *unit, imv_int128 *total) {
     uint64_t number;
     int fraction = 0;
+    int sign = take(reader, '-') ? -1 : 1;
     if (!take_number(reader, &number)) return false;
     bool has_fraction = take(reader, '.');
     if (has_fraction && !take_fraction(reader, &fraction)) return false;
@@ -280,8 +289,7 @@ static bool take_part(struct reader *reader, bool after_t, uint64_t *unit, imv_i
     if (ns == 0 || ns >= *unit) return false; /* each unit once, from large to small */
     if (has_fraction && reader->at != reader->end) return false;
     *unit = ns;
-    *total += (imv_int128)number * ns;
-    *total += (imv_int128)fraction * ns / NS_A_SECOND;
+    *total += sign * ((imv_int128)number * ns + (imv_int128)fraction * ns / NS_A_SECOND);
     return true;
 }
 

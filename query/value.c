@@ -326,21 +326,25 @@ static uint64_t hash_map(const struct imv_value *map, uint64_t seed) {
     return mix(sum);
 }
 
+/* The seed for values of a kind: far enough apart that small numbers of two kinds do not meet. */
+static uint64_t seed_of(imv_value_kind kind, uint64_t seed) { return seed + kind * UINT64_C(0x9e3779b97f4a7c15); }
+
 uint64_t imv_value_hash(const struct imv_value *value, uint64_t seed) {
+    uint64_t own = seed_of((imv_value_kind)value->kind, seed);
     switch ((imv_value_kind)value->kind) {
-        case IMV_VALUE_NULL: return mix(seed + 1);
-        case IMV_VALUE_BOOLEAN: return mix(seed + 2 + value->boolean);
         case IMV_VALUE_INTEGER:
         case IMV_VALUE_UINTEGER: return mix(seed ^ value->uinteger);
         case IMV_VALUE_FLOAT: return hash_float(value->number, seed);
-        case IMV_VALUE_STRING: return imv_hash64(value->text, value->size, seed);
-        case IMV_VALUE_TIME: return mix((seed + 4) ^ value->uinteger);
-        case IMV_VALUE_DURATION: return mix((seed + 5) ^ value->uinteger);
-        case IMV_VALUE_TWIN: return mix((seed + 6) ^ imv_series_id(value->twin));
-        case IMV_VALUE_MAP: return hash_map(value, seed + 7);
+        case IMV_VALUE_NULL: return mix(own);
+        case IMV_VALUE_BOOLEAN: return mix(own + value->boolean);
+        case IMV_VALUE_STRING: return imv_hash64(value->text, value->size, own);
+        case IMV_VALUE_TIME:
+        case IMV_VALUE_DURATION: return mix(own ^ value->uinteger);
+        case IMV_VALUE_TWIN: return mix(own ^ imv_series_id(value->twin));
+        case IMV_VALUE_MAP: return hash_map(value, own);
         case IMV_VALUE_LIST: break;
     }
-    uint64_t hash = mix(seed + 8 + value->size);
+    uint64_t hash = mix(own + value->size);
     for (uint32_t i = 0; i < value->size; i++) hash = imv_value_hash(&value->items[i], hash);
     return hash;
 }

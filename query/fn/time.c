@@ -36,6 +36,27 @@ static bool map_part(const struct imv_value *map, const char *key, int64_t other
     return true;
 }
 
+/* Nothing in a map is overlooked: a key that means nothing here would mean another time. */
+static bool keys_are_known(const struct imv_value *map) {
+    static const char *const known[] = {"year",        "month",       "day",         "hour",       "minute",
+                                        "second",      "millisecond", "microsecond", "nanosecond", "epochSeconds",
+                                        "epochMillis", "epochNanos",  "timezone"};
+    for (uint32_t i = 0; i < map->size; i++) {
+        size_t j = 0;
+        while (j < sizeof known / sizeof *known && !imv_str_equal(map->entries[i].key, imv_str_from(known[j]))) j++;
+        if (j == sizeof known / sizeof *known) return false;
+    }
+    return true;
+}
+
+/* A fixed offset from UTC; named zones are not known here. */
+static bool offset_of_map(const struct imv_value *map, int *seconds) {
+    const struct imv_value *zone = imv_value_map_get(map, IMV_STR("timezone"));
+    *seconds = 0;
+    if (zone == NULL) return true;
+    return zone->kind == IMV_VALUE_STRING && imv_offset_parse(imv_value_str(zone), seconds);
+}
+
 static bool time_of_epoch(const struct imv_value *map, int64_t *ns) {
     static const struct {
         const char *key;
@@ -51,7 +72,8 @@ static bool time_of_epoch(const struct imv_value *map, int64_t *ns) {
 
 static bool time_of_map(const struct imv_value *map, int64_t *ns) {
     struct imv_civil civil;
-    int millisecond, microsecond;
+    int millisecond, microsecond, offset_seconds;
+    if (!keys_are_known(map) || !offset_of_map(map, &offset_seconds)) return false;
     if (time_of_epoch(map, ns)) return true;
     if (!map_integer(map, "year", INT64_MIN, &civil.year) || !map_part(map, "month", 1, &civil.month)) return false;
     if (!map_part(map, "day", 1, &civil.day) || !map_part(map, "hour", 0, &civil.hour)) return false;
@@ -62,7 +84,7 @@ static bool time_of_map(const struct imv_value *map, int64_t *ns) {
     int64_t fraction = (int64_t)millisecond * 1000000 + (int64_t)microsecond * 1000 + civil.nanosecond;
     if (fraction > 999999999) return false;
     civil.nanosecond = (int)fraction;
-    return imv_time_from_civil(&civil, ns);
+    return imv_time_from_civil(&civil, ns) && !__builtin_sub_overflow(*ns, offset_seconds * INT64_C(1000000000), ns);
 }
 
 imv_status imv_fn_datetime(struct imv_call *call, const struct imv_value *arguments, size_t count,
