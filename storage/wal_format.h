@@ -13,7 +13,7 @@
  *         12     4  shard
  *         16     8  segment number, as in the file's name
  *         24     8  epoch: 1, 2, 3, ... one for each use of a segment of this shard, in order of use
- *         32     8  salt: differs from use to use and is not known outside, so that nothing in a payload passes for a group
+ *         32     8  salt: differs from use to use and is not known outside, so no payload passes for a group
  *         40     8  segment bytes
  *         48     8  first position, when recovery ended right before this use: all groups below it had survived, it was
  *                   still to be written. 0 when the use goes on where the one before it ended
@@ -85,8 +85,8 @@ void imv_wal_segment_header_seal(struct imv_wal_segment_header *header, uint8_t 
 imv_status imv_wal_segment_header_parse(const uint8_t *block, struct imv_wal_segment_header *header,
                                         struct imv_error *err);
 
-/* Sets magic, version, sizes, check and hash, and writes frame before the stored payload that stands at bytes + 80, with
- * zeros after it. bytes has room for imv_wal_frame_size(frame->stored_bytes). */
+/* Sets magic, version, sizes, check and hash, and writes frame before the stored payload that stands at bytes + 80,
+ * with zeros after it. bytes has room for imv_wal_frame_size(frame->stored_bytes). */
 void imv_wal_frame_seal(struct imv_wal_frame *frame, uint8_t *bytes);
 /* True when block starts with an intact frame header that may stand at offset of shard's segment of segment_bytes. */
 bool imv_wal_frame_parse(const uint8_t *block, uint32_t shard, uint64_t offset, uint64_t segment_bytes,

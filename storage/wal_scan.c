@@ -183,8 +183,8 @@ static imv_status read_at(struct imv_wal_scan *scan, const struct imv_wal_segmen
 
 enum found { NOTHING, STALE, DAMAGED, INTACT, HOMELESS };
 
-/* What stands at offset. DAMAGED and INTACT: a frame of this use of the segment, *frame says how long. STALE: of a former
- * use. HOMELESS: intact, but the segment's header does not account for it. */
+/* What stands at offset. DAMAGED and INTACT: a frame of this use of the segment, *frame says how long. STALE: of a
+ * former use. HOMELESS: intact, but the segment's header does not account for it. */
 static imv_status look_at(struct imv_wal_scan *scan, const struct imv_wal_segment *segment, uint64_t offset,
                           enum found *found, struct imv_wal_frame *frame, uint8_t **bytes, struct imv_error *err) {
     *found = NOTHING;

@@ -5,8 +5,8 @@
  *
  *   position <= r      is in chunks: skipped, also when it is damaged
  *   position == k + 1  its chain must name group k: accepted, handed over, k = k + 1
- *   otherwise          group k + 1 is missing or damaged. The frame that was met says what had been acknowledged when it
- *                      was submitted (`synced`): at least k + 1 means that acknowledged data is damaged, IMV_CORRUPT;
+ *   otherwise          group k + 1 is missing or damaged. The frame that was met says what had been acknowledged when
+ *                      it was submitted (`synced`): at least k + 1 means that acknowledged data is damaged, IMV_CORRUPT;
  *                      less means that k + 1 was under way together with it, so neither was acknowledged: an orphan.
  *
  * Three more things prove that group k + 1 had been there: a mark, written by an orderly close; the header of a segment

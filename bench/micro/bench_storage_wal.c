@@ -3,7 +3,7 @@
  *
  * Estimate: a group costs one O_DIRECT | RWF_DSYNC write, so groups/s is what the device does at queue depth 2 (about
  * 6k/s at 4 KiB, 3k/s at 64 KiB, 2.5k/s at 256 KiB on a virtual disk); framing costs one XXH3 and one attempt to
- * compress, at 1 MiB of random bytes about 0.2 ms beside 2 ms of the device. The plain back end has one write under way.
+ * compress, at 1 MiB of random bytes about 0.2 ms beside 2 ms of the device. The plain back end writes one by one.
  *
  * Recovery reads, checks and hands over; the estimate is the device's reading, about 1 s per GB.
  *

@@ -8,7 +8,7 @@
 /* Writes the failed condition with its place to standard error and aborts. Async-signal-unsafe, any thread. */
 _Noreturn void imv_assert_failed(const char *condition, const char *file, int line);
 
-#define imv_assert(condition)                                                                                          \
+#define imv_assert(condition) \
     (__builtin_expect(!!(condition), 1) ? (void)0 : imv_assert_failed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void imv_buffer_init(struct imv_buffer *buffer, size_t size_max) { *buffer = (struct imv_buffer){.size_max = size_max}; }
+void imv_buffer_init(struct imv_buffer *buffer, size_t size_max) {
+    *buffer = (struct imv_buffer){.size_max = size_max};
+}
 
 void imv_buffer_release(struct imv_buffer *buffer) {
     free(buffer->data);

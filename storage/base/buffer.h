@@ -31,8 +31,7 @@ char *imv_buffer_reserve(struct imv_buffer *buffer, size_t size);
 bool imv_buffer_append(struct imv_buffer *buffer, const void *bytes, size_t size);
 bool imv_buffer_append_str(struct imv_buffer *buffer, struct imv_str text);
 bool imv_buffer_append_char(struct imv_buffer *buffer, char byte);
-bool imv_buffer_append_format(struct imv_buffer *buffer, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+bool imv_buffer_append_format(struct imv_buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Drops the first size bytes, moving the rest to the front. */
 void imv_buffer_consume(struct imv_buffer *buffer, size_t size);

@@ -40,8 +40,8 @@ struct imv_io_write {
     size_t size;
     uint64_t offset;
     bool durable;
-    /* Called once: all bytes written (and durable when asked), or the errno of the first failure (a short write is EIO).
-     */
+    /* Called once: all bytes written (and durable when asked), or the errno of the first failure (EIO for a
+     * short write). */
     void (*done)(struct imv_io_write *write, int error_number);
     void *context;
     union {

@@ -23,8 +23,8 @@ void imv_log(enum imv_log_level level, const char *component, const char *format
     gmtime_r(&seconds, &utc);
     char line[LINE_BYTES_MAX];
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03dZ %s %s ", (int)(now / 1000000 % 1000), names[level],
-                             component);
+    used += (size_t)snprintf(line + used, sizeof line - used, ".%03dZ %s %s ", (int)(now / 1000000 % 1000),
+                             names[level], component);
     va_list args;
     va_start(args, format);
     int size = vsnprintf(line + used, sizeof line - used, format, args);

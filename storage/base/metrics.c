@@ -92,8 +92,10 @@ void imv_metrics_print(struct imv_buffer *out) {
     for (int i = 0; i < IMV_METRICS_COUNT; i++) {
         const char *name = table[i].name;
         imv_buffer_append_format(out, "# HELP %s %s\n# TYPE %s %s\n", name, table[i].help, name, kinds[table[i].kind]);
-        if (table[i].kind == HISTOGRAM) print_histogram(out, i);
-        else imv_buffer_append_format(out, "%s %" PRId64 "\n", name, imv_metric_value((enum imv_metric)i));
+        if (table[i].kind == HISTOGRAM)
+            print_histogram(out, i);
+        else
+            imv_buffer_append_format(out, "%s %" PRId64 "\n", name, imv_metric_value((enum imv_metric)i));
     }
     print_budgets(out, "imvdb_memory_bytes", "gauge", "Memory taken from a pool", imv_budget_used);
     print_budgets(out, "imvdb_memory_peak_bytes", "gauge", "Most memory ever taken from a pool", read_peak);

@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Best first; a kernel that does not know a flag says EINVAL. DEFER_TASKRUN (Linux 6.1) runs completions when we ask for
- * them, on our core, in batches; COOP_TASKRUN (5.19) at least spares the interrupts; SUBMIT_ALL (5.18) goes on past a
- * request that fails at submission, whose error then arrives as a completion. */
+/* Best first; a kernel that does not know a flag says EINVAL. DEFER_TASKRUN (Linux 6.1) runs completions when we ask
+ * for them, on our core, in batches; COOP_TASKRUN (5.19) at least spares the interrupts; SUBMIT_ALL (5.18) goes on past
+ * a request that fails at submission, whose error then arrives as a completion. */
 static const unsigned setups[] = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,

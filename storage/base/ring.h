@@ -21,8 +21,8 @@ struct imv_ring {
     struct imv_ring_op **deferred_end;
 };
 
-/* Embedded by whoever submits; must stay in place until its final completion (without IORING_CQE_F_MORE). `complete` may
- * submit again and may free the op on the final completion. */
+/* Embedded by whoever submits; must stay in place until its final completion (without IORING_CQE_F_MORE). `complete`
+ * may submit again and may free the op on the final completion. */
 struct imv_ring_op {
     void (*complete)(struct imv_ring_op *op, int result, unsigned flags);
     struct imv_ring_op *next; /* the ring's, while deferred */
@@ -30,15 +30,15 @@ struct imv_ring_op {
 };
 
 /* Opens a ring with room for entries submissions (a power of two). The opening thread is its only user from then on
- * (SINGLE_ISSUER). IMV_UNSUPPORTED where io_uring is absent, forbidden or older than Linux 5.11: the caller falls back to
- * epoll and says so. IMV_IO when the system lacks memory or descriptors for it. */
+ * (SINGLE_ISSUER). IMV_UNSUPPORTED where io_uring is absent, forbidden or older than Linux 5.11: the caller falls back
+ * to epoll and says so. IMV_IO when the system lacks memory or descriptors for it. */
 imv_status imv_ring_open(struct imv_ring *ring, unsigned entries, struct imv_error *err);
 /* Operations under way are cancelled by the kernel and never complete; a ring that was never opened is allowed. */
 void imv_ring_close(struct imv_ring *ring);
 
 /* Returns a cleared submission entry; fill it by a prep function, then call imv_ring_bind (prep functions clear
- * user_data, so bind comes last). Submits what is queued when full; NULL only when the kernel then takes none of it (out
- * of memory, or completions waiting to be dispatched): the caller gives up or calls imv_ring_defer with -EAGAIN. */
+ * user_data, so bind comes last). Submits what is queued when full; NULL only when the kernel then takes none of it
+ * (out of memory, or completions waiting to be dispatched): the caller gives up or calls imv_ring_defer with -EAGAIN. */
 struct io_uring_sqe *imv_ring_sqe(struct imv_ring *ring);
 /* The completion of sqe goes to op. NULL: nobody is told, the completion is not counted. */
 void imv_ring_bind(struct imv_ring *ring, struct io_uring_sqe *sqe, struct imv_ring_op *op);

@@ -52,8 +52,8 @@ imv_status imv_error_wrap(struct imv_error *err, imv_status status, const char *
 const char *imv_status_name(imv_status status);
 
 /* Returns on the first failure; for functions that own nothing yet. */
-#define IMV_TRY(expression)                                                                                            \
-    do {                                                                                                               \
-        imv_status imv_try_status = (expression);                                                                      \
-        if (imv_try_status != IMV_OK) return imv_try_status;                                                           \
+#define IMV_TRY(expression)                                  \
+    do {                                                     \
+        imv_status imv_try_status = (expression);            \
+        if (imv_try_status != IMV_OK) return imv_try_status; \
     } while (0)

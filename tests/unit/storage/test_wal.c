@@ -305,7 +305,7 @@ Test(wal, refuses_what_it_cannot_take) {
     imv_sim_free(sim);
 }
 
-/* When the limit is reached a write says IMV_FULL and changes nothing; a release makes room, and files are used again. */
+/* When the limit is reached a write says IMV_FULL and changes nothing; a release makes room, and files serve again. */
 Test(wal, stays_within_its_limit) {
     struct imv_sim *sim = new_sim(1, 0, false);
     struct journal journal;

@@ -262,7 +262,7 @@ Test(sim, completes_in_the_order_of_the_seed) {
     }
 }
 
-/* A write under way at a crash is there, not there, or torn between sectors; all three happen. Its handle is told EIO. */
+/* A write under way at a crash is there, not there, or torn between sectors; all three happen. It is told EIO. */
 Test(sim, tears_writes_under_way) {
     int none = 0, all = 0, torn = 0;
     struct imv_sim *sim = new_sim(1, 0, true);

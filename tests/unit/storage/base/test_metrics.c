@@ -37,7 +37,8 @@ Test(metrics, prints_counters_and_gauges) {
     imv_buffer_release(&out);
 }
 
-/* An observation counts in the first bucket that is not below it and in all after it; the bounds belong to their bucket. */
+/* An observation counts in the first bucket that is not below it and in all after it; the bounds belong to their
+ * bucket. */
 Test(metrics, prints_histograms) {
     static const int64_t durations_ns[] = {0, 1, 1000, 1001, 2000, 2001, 70000000000, 500000000000};
     for (int i = 0; i < 8; i++) imv_metric_observe_ns(IMV_METRIC_wal_sync_seconds, durations_ns[i]);
