@@ -308,12 +308,15 @@ static uint64_t mix(uint64_t bits) {
     return bits ^ bits >> 32;
 }
 
+/* The seed for values of a kind: far enough apart that small numbers of two kinds do not meet. */
+static uint64_t seed_of(imv_value_kind kind, uint64_t seed) { return seed + (kind + 1) * UINT64_C(0x9e3779b97f4a7c15); }
+
 /* A double with an integer's value hashes as that integer, since the two are equal. */
 static uint64_t hash_float(double number, uint64_t seed) {
     if (isnan(number)) return mix(seed ^ 0x7ff8000000000000u);
     if (number >= -0x1p63 && number < 0x1p63 && number == (double)(int64_t)number)
         return mix(seed ^ (uint64_t)(int64_t)number);
-    if (number >= 0x1p63 && number < 0x1p64) return mix(seed ^ (uint64_t)number);
+    if (number >= 0x1p63 && number < 0x1p64) return mix(seed_of(IMV_VALUE_UINTEGER, seed) ^ (uint64_t)number);
     return mix(seed ^ imv_float_cell(number));
 }
 
@@ -326,18 +329,15 @@ static uint64_t hash_map(const struct imv_value *map, uint64_t seed) {
     return mix(sum);
 }
 
-/* The seed for values of a kind: far enough apart that small numbers of two kinds do not meet. */
-static uint64_t seed_of(imv_value_kind kind, uint64_t seed) { return seed + kind * UINT64_C(0x9e3779b97f4a7c15); }
-
 uint64_t imv_value_hash(const struct imv_value *value, uint64_t seed) {
     uint64_t own = seed_of((imv_value_kind)value->kind, seed);
     switch ((imv_value_kind)value->kind) {
-        case IMV_VALUE_INTEGER:
-        case IMV_VALUE_UINTEGER: return mix(seed ^ value->uinteger);
+        case IMV_VALUE_INTEGER: return mix(seed ^ value->uinteger);
         case IMV_VALUE_FLOAT: return hash_float(value->number, seed);
         case IMV_VALUE_NULL: return mix(own);
         case IMV_VALUE_BOOLEAN: return mix(own + value->boolean);
         case IMV_VALUE_STRING: return imv_hash64(value->text, value->size, own);
+        case IMV_VALUE_UINTEGER:
         case IMV_VALUE_TIME:
         case IMV_VALUE_DURATION: return mix(own ^ value->uinteger);
         case IMV_VALUE_TWIN: return mix(own ^ imv_series_id(value->twin));
