@@ -35,6 +35,14 @@ static void remove_place(void) {
 
 TestSuite(kv, .init = make_place, .fini = remove_place);
 
+/* A child process dies by itself when the test that made it fails and forgets it. */
+static pid_t fork_child(void) {
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) alarm(30);
+    return child;
+}
+
 static struct imv_kv *open_kv(void) {
     struct imv_kv *kv;
     OK(imv_kv_open(directory, &kv, &err));
@@ -302,7 +310,7 @@ Test(kv, second_opener_is_told) {
     imv_kv_close(kv);
     int ready[2];
     cr_assert_eq(pipe(ready), 0);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         kv = open_kv();
         if (write(ready[1], "!", 1) == 1) pause();
@@ -319,7 +327,7 @@ Test(kv, second_opener_is_told) {
 
 /* What a write or an ingestion reported done is there after the process is gone without a close. */
 Test(kv, survives_sudden_death) {
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         struct imv_kv *kv = open_kv();
         for (int i = 0; i < 50; i++) {
@@ -422,7 +430,7 @@ Test(kv, footprint_is_small) {
 
 /* Fills `meta` and dies, so that its log is what the next open reads. Returns the log's path. */
 static void leave_log(char *path) {
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         struct imv_kv *kv = open_kv();
         for (int i = 0; i < 20; i++) {
