@@ -25,6 +25,7 @@ struct imv_http_request {
     struct imv_http_request *waiting_next; /* list of http, while waiting */
     bool waiting, begun, ended, blocked, keep_alive;
     bool parsing; /* inside session_data: it completes requests itself */
+    bool held;    /* input waits for room in the output */
     bool chunked; /* how the streamed reply is framed; HTTP/1.0 gets plain bytes and a close */
     enum reply_state reply;
     struct span url, names[HEADERS_MAX], values[HEADERS_MAX];
@@ -126,6 +127,7 @@ static int on_url(http_parser *parser, const char *bytes, size_t size) {
 
 static int on_header_field(http_parser *parser, const char *bytes, size_t size) {
     struct imv_http_request *request = request_of(parser);
+    if (request->begun) return 0; /* a trailer: dropped, it must not pass for a header */
     if (request->headers == 0 || request->values[request->headers - 1].offset != UINT32_MAX) {
         if (request->headers == HEADERS_MAX) return -1;
         request->names[request->headers] = (struct span){0};
@@ -137,6 +139,7 @@ static int on_header_field(http_parser *parser, const char *bytes, size_t size) 
 
 static int on_header_value(http_parser *parser, const char *bytes, size_t size) {
     struct imv_http_request *request = request_of(parser);
+    if (request->begun) return 0;
     struct span *value = &request->values[request->headers - 1];
     if (value->offset == UINT32_MAX) *value = (struct span){.offset = (uint32_t)request->head.size};
     return append(request, value, bytes, size);
@@ -152,11 +155,16 @@ static const struct imv_http_route *find_route(struct imv_http_request *request,
     return NULL;
 }
 
+static bool speaks_1_1(const http_parser *parser) {
+    return parser->http_major > 1 || (parser->http_major == 1 && parser->http_minor >= 1);
+}
+
 static int on_headers_complete(http_parser *parser) {
     struct imv_http_request *request = request_of(parser);
     request->head_deadline_ns = INT64_MAX;
     request->keep_alive = http_should_keep_alive(parser) != 0;
     request->begun = true;
+    parser->upgrade = 0; /* an offer that is not taken up; of CONNECT the path is unknown */
     struct imv_str url = view(request, request->url);
     const char *mark = url.size == 0 ? NULL : memchr(url.data, '?', url.size);
     request->path = mark == NULL ? url : (struct imv_str){url.data, (size_t)(mark - url.data)};
@@ -171,7 +179,8 @@ static int on_headers_complete(http_parser *parser) {
     request->handler = route->handler;
     request->handler->begin(request);
     struct imv_str expect = imv_http_header(request, "Expect");
-    if (request->reply == REPLY_NONE && expect.size == 12 && strncasecmp(expect.data, "100-continue", 12) == 0)
+    bool continues = expect.size == 12 && strncasecmp(expect.data, "100-continue", 12) == 0;
+    if (request->reply == REPLY_NONE && continues && speaks_1_1(parser))
         imv_conn_send(request->conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     return 0;
 }
@@ -228,13 +237,22 @@ static imv_status session_open(struct imv_conn *conn, void *listener_context) {
 static void reply_to_bad_input(struct imv_http_request *request) {
     request->keep_alive = false;
     request->ended = request->begun = true;
+    request->head_deadline_ns = INT64_MAX;
     enum http_errno number = HTTP_PARSER_ERRNO(&request->parser);
     bool too_large = request->head.failed || request->headers == HEADERS_MAX || number == HPE_HEADER_OVERFLOW;
     if (request->reply == REPLY_NONE)
         imv_http_reply_error(request, too_large ? 431 : 400, "invalid",
                              too_large ? "the request's head is too large" : http_errno_description(number));
-    else
+    else if (request->reply == REPLY_STREAMING)
         imv_conn_abort(request->conn);
+}
+
+/* Requests that came together are answered one by one: the next one waits until the output has room for any reply. */
+static bool must_hold(struct imv_http_request *request) {
+    if (request->begun || imv_conn_may_send(request->conn, IMV_CONN_OUTPUT_BYTES_MAX / 2)) return false;
+    request->held = true;
+    imv_conn_pause(request->conn);
+    return true;
 }
 
 static size_t session_data(struct imv_conn *conn, const char *bytes, size_t size) {
@@ -242,11 +260,12 @@ static size_t session_data(struct imv_conn *conn, const char *bytes, size_t size
     size_t used = 0;
     request->parsing = true;
     /* One request at a time: what follows stays in the connection's input until the reply is out. */
-    while (used < size && !request->blocked && !(request->ended && request->reply != REPLY_DONE)) {
+    while (used < size && !request->blocked && !(request->ended && request->reply != REPLY_DONE) &&
+           !must_hold(request)) {
         used += http_parser_execute(&request->parser, &settings, bytes + used, size - used);
         if (HTTP_PARSER_ERRNO(&request->parser) == HPE_PAUSED) {
             http_parser_pause(&request->parser, 0);
-        } else if (HTTP_PARSER_ERRNO(&request->parser) != HPE_OK || request->parser.upgrade) {
+        } else if (HTTP_PARSER_ERRNO(&request->parser) != HPE_OK) {
             reply_to_bad_input(request);
             used = size;
         }
@@ -268,8 +287,12 @@ static void session_end(struct imv_conn *conn) {
 
 static void session_drained(struct imv_conn *conn) {
     struct imv_http_request *request = imv_conn_state(conn);
-    if (request->begun && request->handler != NULL && request->handler->drained != NULL)
+    if (request->held) {
+        request->held = false;
+        imv_conn_resume(conn);
+    } else if (request->begun && request->handler != NULL && request->handler->drained != NULL) {
         request->handler->drained(request);
+    }
 }
 
 static void session_closed(struct imv_conn *conn) {
@@ -351,7 +374,7 @@ static int hex_digit(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* application/x-www-form-urlencoded: %XX and + for a space. */
+/* application/x-www-form-urlencoded: %XX and + for a space. A zero byte would end the text early: it is refused. */
 static bool percent_decode(struct imv_str text, char *buffer, size_t size) {
     size_t used = 0;
     for (size_t i = 0; i < text.size; i++) {
@@ -365,23 +388,25 @@ static bool percent_decode(struct imv_str text, char *buffer, size_t size) {
             byte = (char)(high << 4 | low);
             i += 2;
         }
+        if (byte == 0) return false;
         buffer[used++] = byte;
     }
     buffer[used] = 0;
     return true;
 }
 
-bool imv_http_parameter(const struct imv_http_request *request, const char *name, char *buffer, size_t size) {
+imv_status imv_http_parameter(const struct imv_http_request *request, const char *name, char *buffer, size_t size) {
     struct imv_str rest = request->query;
     size_t name_size = strlen(name);
     while (rest.size > 0) {
         const char *mark = memchr(rest.data, '&', rest.size);
         struct imv_str pair = {rest.data, mark == NULL ? rest.size : (size_t)(mark - rest.data)};
         rest = mark == NULL ? (struct imv_str){0} : (struct imv_str){mark + 1, rest.size - pair.size - 1};
-        if (pair.size > name_size && memcmp(pair.data, name, name_size) == 0 && pair.data[name_size] == '=')
-            return percent_decode((struct imv_str){pair.data + name_size + 1, pair.size - name_size - 1}, buffer, size);
+        if (pair.size <= name_size || memcmp(pair.data, name, name_size) != 0 || pair.data[name_size] != '=') continue;
+        struct imv_str value = {pair.data + name_size + 1, pair.size - name_size - 1};
+        return percent_decode(value, buffer, size) ? IMV_OK : IMV_INVALID;
     }
-    return false;
+    return IMV_NOT_FOUND;
 }
 
 void imv_http_wait(struct imv_http_request *request) {
@@ -466,9 +491,10 @@ void imv_http_reply_error(struct imv_http_request *request, int status, const ch
 void imv_http_stream_begin(struct imv_http_request *request, int status, const char *type) {
     imv_assert(request->reply == REPLY_NONE);
     request->reply = REPLY_STREAMING;
-    request->chunked = request->parser.http_major > 1 || request->parser.http_minor >= 1;
+    request->chunked = speaks_1_1(&request->parser);
     if (!request->chunked) request->keep_alive = false;
-    send_head(request, status, type, request->chunked ? "Transfer-Encoding: chunked\r\n" : "");
+    const char *framing = request->chunked ? "Transfer-Encoding: chunked\r\n" : "";
+    if (send_head(request, status, type, framing) != IMV_OK && request->conn != NULL) imv_conn_abort(request->conn);
 }
 
 imv_status imv_http_stream_send(struct imv_http_request *request, struct imv_str bytes) {

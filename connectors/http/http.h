@@ -5,6 +5,9 @@
  *
  *     begin -> body* -> end -> (turn | drained)* -> finish      and the handler replies at any point after begin
  *
+ * The next request is begun when the output has room for any reply, so that a client that sends many requests at once is
+ * not cut while it reads. An offered upgrade is not taken up; trailers are dropped.
+ *
  * A reply before the end of the body makes the rest of the body be read and dropped. `finish` is called exactly once,
  * after the reply is complete or when the connection is lost: the handler frees what it keeps in request->state. It may
  * be called inside the replying function, so a handler touches its state no more once it has replied.
@@ -68,8 +71,9 @@ struct imv_str imv_http_method(const struct imv_http_request *request);
 struct imv_str imv_http_path(const struct imv_http_request *request);
 /* A header's value by name (case-insensitive); {NULL, 0} when absent; the first when repeated. */
 struct imv_str imv_http_header(const struct imv_http_request *request, const char *name);
-/* A parameter of the URL's query, percent-decoded into buffer; false when absent, malformed or too long. */
-bool imv_http_parameter(const struct imv_http_request *request, const char *name, char *buffer, size_t size);
+/* A parameter of the URL's query, percent-decoded into buffer. IMV_NOT_FOUND: absent. IMV_INVALID: malformed or too long
+ * for buffer. */
+imv_status imv_http_parameter(const struct imv_http_request *request, const char *name, char *buffer, size_t size);
 void *imv_http_context(const struct imv_http_request *request);
 struct imv_loop *imv_http_loop(const struct imv_http_request *request);
 void imv_http_set_state(struct imv_http_request *request, void *state);

@@ -45,6 +45,8 @@ struct query {
     bool done;             /* guarded by lock: the query's thread has ended its work */
     bool released;         /* guarded by lock: the request side holds it no more */
     imv_status status;     /* guarded by lock: set with done */
+    /* Guarded by lock, set before done: the error of an answer that ends short and cannot tell it. */
+    struct imv_buffer failure;
 };
 
 /* ---- life ---- */
@@ -55,6 +57,7 @@ static void destroy(struct query *query) {
     imv_buffer_release(&query->body);
     imv_buffer_release(&query->sending);
     imv_buffer_release(&query->out);
+    imv_buffer_release(&query->failure);
     pthread_cond_destroy(&query->moved);
     pthread_mutex_destroy(&query->lock);
     free(query);
@@ -95,13 +98,12 @@ static bool write_out(void *context, const char *bytes, size_t size) {
     return written;
 }
 
-/* Ends the answer of a query that failed. CSV has no place for an error: while nothing was sent, JSON stands in. */
+/* Ends the answer of a query that failed. CSV has no place for an error, and a cancelled query can write no more. */
 static void write_error(struct query *query, const struct imv_query_error *error) {
-    bool plain = query->format == IMV_SINK_CSV && !imv_text_sink_started(&query->sink);
-    imv_text_sink_error(&query->sink, error);
-    if (!plain) return;
+    bool told = imv_text_sink_error(&query->sink, error) && query->format != IMV_SINK_CSV;
+    if (told) return;
     pthread_mutex_lock(&query->lock);
-    imv_query_error_json(&query->out, error);
+    imv_query_error_json(&query->failure, error);
     pthread_mutex_unlock(&query->lock);
 }
 
@@ -156,12 +158,27 @@ static bool take_output(struct query *query, imv_status *status) {
     return all;
 }
 
+/* The error in place of the answer, or, behind a part of it, a broken connection: a whole reply it must not seem. */
+static void reply_failure(struct query *query, imv_status status) {
+    if (query->streaming)
+        imv_http_stream_abort(query->http);
+    else
+        imv_http_reply(query->http, http_status_of(status), content_type(query, status),
+                       imv_buffer_view(&query->failure));
+}
+
 /* Sends until the connection is full, the output is empty for now, or the answer is complete. */
 static void move_output(struct query *query) {
     imv_status status;
     for (;;) {
         bool all = take_output(query, &status);
-        struct imv_str left = {query->sending.data + query->sent, query->sending.size - query->sent};
+        if (all && query->failure.size > 0) {
+            reply_failure(query, status);
+            return;
+        }
+        struct imv_str left = {0};
+        if (query->sending.size > query->sent)
+            left = (struct imv_str){query->sending.data + query->sent, query->sending.size - query->sent};
         if (all && !query->streaming && left.size + 1024 < IMV_CONN_OUTPUT_BYTES_MAX / 2) {
             query->sent = query->sending.size;
             imv_http_reply(query->http, http_status_of(status), content_type(query, status), left);
@@ -202,7 +219,7 @@ static void on_message(struct imv_loop_message *message) {
 /* ---- the request ---- */
 
 static bool accepts(struct imv_str accept, const char *type) {
-    return memmem(accept.data, accept.size, type, strlen(type)) != NULL;
+    return accept.size > 0 && memmem(accept.data, accept.size, type, strlen(type)) != NULL;
 }
 
 static void begin(struct imv_http_request *http) {
@@ -227,12 +244,13 @@ static void begin(struct imv_http_request *http) {
     imv_buffer_init(&query->body, BODY_BYTES_MAX);
     imv_buffer_init(&query->out, SIZE_MAX / 2); /* bounded by write_out: one piece may pass the limit */
     imv_buffer_init(&query->sending, SIZE_MAX / 2);
+    imv_buffer_init(&query->failure, 8192);
     struct imv_str accept = imv_http_header(http, "Accept");
     char time[8];
     query->format = accepts(accept, "ndjson")     ? IMV_SINK_NDJSON
                     : accepts(accept, "text/csv") ? IMV_SINK_CSV
                                                   : IMV_SINK_JSON;
-    bool time_as_integer = imv_http_parameter(http, "time", time, sizeof time) && strcmp(time, "ns") == 0;
+    bool time_as_integer = imv_http_parameter(http, "time", time, sizeof time) == IMV_OK && strcmp(time, "ns") == 0;
     imv_text_sink_init(&query->sink, query->format, time_as_integer, write_out, query);
     imv_http_set_state(http, query);
 }

@@ -13,11 +13,15 @@
 enum {
     REASONS_MAX = 10,          /* reported in full; the rest is counted */
     INFLATE_BYTES = 64 * 1024, /* of plain text at a time */
+    /* Of plain text in one turn of the loop, a few milliseconds: packed text may hold a thousand times its size, and when
+     * it is no rows the writer never fills. */
+    INFLATE_TURN_BYTES = 1 << 20,
     /* What cannot be parsed yet: the rest of a line, and one piece of input that arrived before the writer was full. */
     CARRY_BYTES_MAX = IMV_LINE_BYTES_MAX + IMV_CONN_INPUT_BYTES + INFLATE_BYTES,
 };
 
 struct write {
+    struct imv_loop *loop;
     struct imv_feed feed;
     struct imv_buffer carry;   /* plain text that the feed has not taken */
     struct imv_buffer packed;  /* gzip input that is not inflated yet */
@@ -54,8 +58,10 @@ static void begin(struct imv_http_request *request) {
     struct imv_http_context *context = imv_http_context(request);
     enum imv_precision precision = IMV_PRECISION_NS;
     char name[16], text[128];
-    if (imv_http_parameter(request, "precision", name, sizeof name) && !precision_from(name, &precision)) {
-        snprintf(text, sizeof text, "precision is '%s': ns, us, ms, s, m or h is expected", name);
+    imv_status given = imv_http_parameter(request, "precision", name, sizeof name);
+    if (given == IMV_INVALID || (given == IMV_OK && !precision_from(name, &precision))) {
+        snprintf(text, sizeof text, "precision is '%s': ns, us, ms, s, m or h is expected",
+                 given == IMV_OK ? name : "too long or malformed");
         imv_http_reply_error(request, 400, "invalid", text);
         return;
     }
@@ -70,6 +76,7 @@ static void begin(struct imv_http_request *request) {
         imv_http_reply_error(request, 503, "unavailable", "no memory for a write request");
         return;
     }
+    write->loop = imv_http_loop(request);
     imv_feed_init(&write->feed, context->writer, context->clock, precision);
     write->feed.reject = count_rejected;
     write->feed.context = write;
@@ -82,12 +89,16 @@ static void begin(struct imv_http_request *request) {
 
 /* ---- plain text into the feed ---- */
 
-/* Feeds what is carried; true when nothing but an unfinished line is left. */
+/* Feeds what is carried; true when nothing but an unfinished line is left. The feed may stop for want of room that is
+ * there a moment later, since other threads make it: what is left is known only when the feed takes nothing of it. */
 static bool feed_carry(struct write *write, bool final) {
-    if (write->carry.size == 0) return true;
-    size_t taken = imv_feed_take(&write->feed, write->carry.data, write->carry.size, final);
-    imv_buffer_consume(&write->carry, taken);
-    return imv_writer_has_room(write->feed.writer);
+    while (write->carry.size > 0) {
+        if (!imv_writer_has_room(write->feed.writer)) return false;
+        size_t taken = imv_feed_take(&write->feed, write->carry.data, write->carry.size, final);
+        if (taken == 0) break;
+        imv_buffer_consume(&write->carry, taken);
+    }
+    return true;
 }
 
 static void carry(struct write *write, const char *bytes, size_t size) {
@@ -112,7 +123,7 @@ static bool feed_text(struct write *write, const char *bytes, size_t size) {
     if (size == 0) return true;
     size_t taken = imv_feed_take(&write->feed, bytes, size, false);
     carry(write, bytes + taken, size - taken);
-    return imv_writer_has_room(write->feed.writer);
+    return feed_carry(write, false);
 }
 
 /* ---- gzip ---- */
@@ -122,13 +133,14 @@ static bool inflate_open(struct write *write) {
     return write->inflate_open;
 }
 
-/* Inflates packed bytes until they are used up (true) or the writer is full (false). A body may be several gzip members
- * in a row. */
+/* Inflates packed bytes until they are used up (true), or the writer is full or the turn's share is done (false). A body
+ * may be several gzip members in a row. */
 static bool feed_packed(struct write *write, const char *bytes, size_t size, size_t *used) {
     static _Thread_local unsigned char plain[INFLATE_BYTES];
     write->inflate.next_in = (unsigned char *)(uintptr_t)bytes;
     write->inflate.avail_in = (unsigned)size;
     bool room = true;
+    size_t inflated = 0;
     while (room && write->failure.status == IMV_OK) {
         write->inflate.next_out = plain;
         write->inflate.avail_out = sizeof plain;
@@ -139,10 +151,15 @@ static bool feed_packed(struct write *write, const char *bytes, size_t size, siz
                      write->inflate.msg == NULL ? "bad data" : write->inflate.msg);
         write->inflate_done = result == Z_STREAM_END;
         room = feed_text(write, (const char *)plain, made);
+        inflated += made;
         if (write->inflate_done && write->inflate.avail_in > 0)
             inflateReset(&write->inflate);
         else if (made < sizeof plain)
             break;
+        if (inflated >= INFLATE_TURN_BYTES) {
+            imv_loop_wake(write->loop);
+            room = false;
+        }
     }
     *used = size - write->inflate.avail_in;
     return room;
@@ -224,14 +241,14 @@ static void reply_when_durable(struct imv_http_request *request) {
 static void end(struct imv_http_request *request) {
     struct write *write = imv_http_state(request);
     write->body_complete = true;
-    if (!catch_up(write) && write->failure.status == IMV_OK) {
+    if (!catch_up(write)) {
         imv_http_wait(request);
         return;
     }
     if (write->gzip && write->failure.status == IMV_OK && !write->inflate_done)
         imv_fail(&write->failure, IMV_INVALID, "the body ends inside its gzip data");
-    feed_carry(write, true);
-    if (write->carry.size > 0)
+    if (write->failure.status != IMV_OK) imv_buffer_reset(&write->carry); /* the last line may be cut */
+    if (!feed_carry(write, true))
         imv_http_wait(request); /* full at the very last line */
     else
         reply_when_durable(request);
