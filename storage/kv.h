@@ -95,7 +95,8 @@ imv_status imv_kv_status(const struct imv_kv_iterator *iterator, struct imv_erro
 /* A table file for ingestion: keys in strictly rising order, then finish (synced), then ingest, then free. A table that
  * is freed without being ingested is deleted. *file_bytes is the size on disk. */
 imv_status imv_kv_table_new(struct imv_kv *kv, struct imv_kv_table **table, struct imv_error *err);
-imv_status imv_kv_table_put(struct imv_kv_table *table, struct imv_str key, struct imv_str value, struct imv_error *err);
+imv_status imv_kv_table_put(struct imv_kv_table *table, struct imv_str key, struct imv_str value,
+                            struct imv_error *err);
 imv_status imv_kv_table_finish(struct imv_kv_table *table, uint64_t *file_bytes, struct imv_error *err);
 void imv_kv_table_free(struct imv_kv_table *table); /* NULL is allowed */
 /* Makes finished tables part of `chunks`, all or none visible, durable on return. */

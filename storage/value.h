@@ -39,7 +39,9 @@ static inline uint64_t imv_float_cell(double value) {
     memcpy(&cell, &value, sizeof cell);
     return cell;
 }
-static inline const struct imv_string *imv_cell_string(uint64_t cell) { return (const struct imv_string *)(uintptr_t)cell; }
+static inline const struct imv_string *imv_cell_string(uint64_t cell) {
+    return (const struct imv_string *)(uintptr_t)cell;
+}
 static inline uint64_t imv_string_cell(const struct imv_string *string) { return (uint64_t)(uintptr_t)string; }
 static inline struct imv_str imv_cell_str(uint64_t cell) {
     const struct imv_string *string = imv_cell_string(cell);
