@@ -23,6 +23,21 @@ static bool may_start(const struct imv_query_pool *pool) {
     return pool->first != NULL && (pool->running < pool->running_max || pool->stopping);
 }
 
+static void *work(void *argument);
+
+/* With the lock held: gets a thread to look at the queue, a new one when none is idle. A thread that cannot be started is
+ * no failure as long as there is one: the job waits for it. */
+static int call_thread(struct imv_query_pool *pool) {
+    if (!may_start(pool)) return 0;
+    if (pool->idle > 0 || pool->threads == IMV_QUERY_THREADS_MAX || pool->stopping) {
+        pthread_cond_signal(&pool->work);
+        return 0;
+    }
+    int error = pthread_create(&pool->thread[pool->threads], NULL, work, pool);
+    if (error == 0) pool->threads++;
+    return pool->threads > 0 ? 0 : error;
+}
+
 static void *work(void *argument) {
     struct imv_query_pool *pool = argument;
     pthread_setname_np(pthread_self(), "imvdb-query");
@@ -38,6 +53,7 @@ static void *work(void *argument) {
         if (pool->first == NULL) pool->last = &pool->first;
         pool->queued--;
         pool->running++;
+        call_thread(pool); /* two calls may have reached this one thread */
         pthread_mutex_unlock(&pool->lock);
         imv_metric_add(IMV_METRIC_queries_running, 1);
         job->run(job);
@@ -47,19 +63,6 @@ static void *work(void *argument) {
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
-}
-
-/* With the lock held: gets a thread to look at the queue, a new one when none is idle. A thread that cannot be started is
- * no failure as long as there is one: the job waits for it. */
-static int call_thread(struct imv_query_pool *pool) {
-    if (!may_start(pool)) return 0;
-    if (pool->idle > 0 || pool->threads == IMV_QUERY_THREADS_MAX) {
-        pthread_cond_signal(&pool->work);
-        return 0;
-    }
-    int error = pthread_create(&pool->thread[pool->threads], NULL, work, pool);
-    if (error == 0) pool->threads++;
-    return pool->threads > 0 ? 0 : error;
 }
 
 imv_status imv_query_pool_new(uint32_t running_max, uint32_t queued_max, struct imv_query_pool **out,
