@@ -239,7 +239,9 @@ static void reply_to_bad_input(struct imv_http_request *request) {
     request->ended = request->begun = true;
     request->head_deadline_ns = INT64_MAX;
     enum http_errno number = HTTP_PARSER_ERRNO(&request->parser);
-    bool too_large = request->head.failed || request->headers == HEADERS_MAX || number == HPE_HEADER_OVERFLOW;
+    /* Callbacks fail at nothing but the limits of a head. */
+    bool too_large = number == HPE_HEADER_OVERFLOW || number == HPE_CB_url || number == HPE_CB_header_field ||
+                     number == HPE_CB_header_value;
     if (request->reply == REPLY_NONE)
         imv_http_reply_error(request, too_large ? 431 : 400, "invalid",
                              too_large ? "the request's head is too large" : http_errno_description(number));

@@ -318,6 +318,15 @@ Test(http, a_large_head_is_refused) {
     cr_assert(starts_with(answer(), "HTTP/1.1 431"));
 }
 
+/* A malformed header is not called too large because it is the last that there is room for. */
+Test(http, the_last_header_may_be_malformed) {
+    char text[1024] = "GET /ok HTTP/1.1\r\n";
+    for (int i = 0; i < 63; i++) strcat(text, "A: b\r\n");
+    strcat(text, "bad header\r\n");
+    arrive(text);
+    cr_assert(starts_with(answer(), "HTTP/1.1 400"));
+}
+
 /* An offered upgrade is not taken up: the request is answered as any other, whole or in pieces, body included. */
 Test(http, an_offered_upgrade_is_ignored) {
     const char *text = "POST /ok HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody"
