@@ -47,6 +47,9 @@ static void append_string(struct imv_buffer *out, struct imv_str text) {
 
 static const char name_special[] = ", =", label_special[] = ", ";
 
+/* In a name or a tag a line feed would end the line, and what follows would be another one. */
+static bool has_line_feed(struct imv_str text) { return text.size > 0 && memchr(text.data, '\n', text.size) != NULL; }
+
 /* ---- the types of columns ---- */
 
 static bool is_missing(struct imv_str cell) {
@@ -123,9 +126,10 @@ static imv_status read_header(struct imv_csv_plan *plan, const struct imv_csv_re
             .number = true,
             .boolean = true,
         };
-        if (reader->cells[i].size == 0) {
+        if (reader->cells[i].size == 0 || has_line_feed(reader->cells[i])) {
             imv_buffer_release(&escaped);
-            return imv_fail(err, IMV_INVALID, "column %zu of the header has no name", i + 1);
+            return imv_fail(err, IMV_INVALID, "column %zu of the header has %s", i + 1,
+                            reader->cells[i].size == 0 ? "no name" : "a line feed in its name");
         }
     }
     imv_buffer_release(&escaped);
@@ -195,6 +199,9 @@ static imv_status look_at_record(struct imv_csv_plan *plan, const struct imv_csv
     plan->forms = forms;
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->columns[i].role == ROLE_FIELD) look_at(&plan->columns[i], reader->cells[i]);
+        if (plan->columns[i].role == ROLE_TAG && has_line_feed(reader->cells[i]))
+            return imv_fail(err, IMV_INVALID, "record %" PRIu64 ": a line feed in the tag %.*s", reader->record,
+                            (int)plan->columns[i].name.size, plan->columns[i].name.data);
     }
     plan->records++;
     return IMV_OK;

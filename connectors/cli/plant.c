@@ -54,6 +54,7 @@ static void step_pump(struct imv_plant *plant, int i, double seconds) {
     if (chance(&plant->prng, running ? 0.0005 : 0.02, seconds)) plant->pumps[i].running = running = !running;
     double opening = plant->valves[i].position / 100;
     plant->pumps[i].wear += seconds * 2e-6;
+    if (plant->pumps[i].wear > 1) plant->pumps[i].wear = 0; /* overhauled, about once a week */
     plant->pumps[i].flow = running ? (32 * opening + noise(&plant->prng, 0.4)) * (1 - 0.2 * plant->pumps[i].wear) : 0;
     plant->pumps[i].pressure = running ? 2.1 + 3 * (1 - opening) + noise(&plant->prng, 0.03) : 0.2;
     double warm = running ? ambient + 28 + 14 * (1 - opening) + 20 * plant->pumps[i].wear : ambient;

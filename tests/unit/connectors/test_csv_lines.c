@@ -75,3 +75,11 @@ Test(csv_lines, what_cannot_be_read_is_said_with_its_place) {
     options.date_order = "dmy";
     expect("time,v\n01/02/2020,2\n", &options, "m v=2i 1580515200000000000\n");
 }
+
+Test(csv_lines, a_line_feed_in_a_tag_cannot_begin_another_line) {
+    struct imv_csv_options options = {.label = "m", .time = "t", .tags = {"a"}, .tags_count = 1};
+    expect("t,a,v\n1,\"x v=1 1\nother,b=c\",2\n", &options, "record 2: a line feed in the tag a");
+    expect("t,a,\"v v=1 1\nw\"\n1,x,2\n", &options, "column 3 of the header has a line feed in its name");
+    options.tags_count = 0;
+    expect("t,v\n1,\"x\ny\"\n", &options, "m v=\"x\ny\" 1000000000\n");
+}
