@@ -248,6 +248,7 @@ static void advance(struct imv_wal *wal) {
 }
 
 void imv_wal_release(struct imv_wal *wal, uint64_t position) {
+    imv_assert(position <= imv_wal_synced(wal));
     if (position > wal->released) wal->released = position;
     for (size_t i = wal->segments.count; i-- > 0;) {
         struct imv_wal_segment *segment = wal->segments.items[i];

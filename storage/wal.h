@@ -103,7 +103,7 @@ uint64_t imv_wal_synced(const struct imv_wal *wal);
  * restart would have to read. */
 uint64_t imv_wal_bytes(const struct imv_wal *wal);
 
-/* All groups up to position are in chunks: segments that hold nothing newer may be used again. */
+/* All groups up to position, which are durable, are in chunks: segments that hold nothing newer may be used again. */
 void imv_wal_release(struct imv_wal *wal, uint64_t position);
 
 /* Offline check of all journals in a directory, for `imvdb check`: calls report with a line of text per journal and per
