@@ -428,6 +428,7 @@ static int order_values(const void *a, const void *b) { return imv_value_order(a
 /* Sorts the values and checks the fraction. */
 static imv_status percentile_begin(struct imv_aggregate_call *call, struct values *values, double *fraction) {
     const struct imv_value *parameter = &call->parameter;
+    if (values->count == 0) return IMV_OK; /* without rows nobody has evaluated the fraction */
     *fraction = imv_value_is_number(parameter) ? imv_value_to_float(parameter) : -1;
     if (!(*fraction >= 0 && *fraction <= 1))
         return imv_call_fail(&call->call, "ArgumentError", "NumberOutOfRange", "%s needs a fraction between 0 and 1",

@@ -25,7 +25,7 @@ struct rig {
 };
 
 static inline void rig_must(imv_status status, const struct imv_error *err) {
-    if (status != IMV_OK) cr_fatal("%s", err->message);
+    cr_assert_eq(status, IMV_OK, "%s", err->message);
 }
 
 static inline void rig_open(struct rig *rig) {
