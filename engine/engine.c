@@ -154,45 +154,59 @@ static uint8_t *prefixes_sorted(const struct imv_parts *parts) {
     return prefixes;
 }
 
-/* Drops the files that a flush ingested without recording them, or that retention took out of the record without
- * dropping them. Their generations are not used again, should a file refuse to go. */
-static imv_status orphans_drop(struct imv_engine *engine, struct imv_error *err) {
+static imv_status orphans_drop_range(struct imv_engine *engine, const uint8_t *from, const uint8_t *to,
+                                     struct imv_error *err) {
+    return imv_kv_drop_range(engine->kv, IMV_KV_CHUNKS, (struct imv_str){(char *)(uintptr_t)from, IMV_PART_KEY_BYTES},
+                             (struct imv_str){(char *)(uintptr_t)to, IMV_PART_KEY_BYTES}, err);
+}
+
+/* Walks over all prefixes among the chunks, from each to the next, and drops those that no part names: what a flush
+ * ingested without recording it, or what retention took out of the record and could not drop. Neighbours are dropped as
+ * one range, since they may share a file. A generation seen there is not used again, should a file have to stay. */
+static imv_status orphans_walk(struct imv_engine *engine, struct imv_kv_iterator *iterator, const uint8_t *prefixes,
+                               size_t *found, size_t *dropped, struct imv_error *err) {
     struct imv_meta *meta = &engine->meta;
-    struct imv_kv_iterator *iterator = NULL;
-    uint8_t *prefixes = prefixes_sorted(meta->parts);
-    if (prefixes == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for the list of parts");
-    imv_status status = imv_kv_iterate(engine->kv, IMV_KV_CHUNKS, &iterator, err);
-    uint8_t from[IMV_PART_KEY_BYTES] = {0}, to[IMV_PART_KEY_BYTES];
+    uint8_t prefix[IMV_PART_KEY_BYTES] = {0}, from[IMV_PART_KEY_BYTES], to[IMV_PART_KEY_BYTES] = {0};
+    bool pending = false; /* [from, to) is to be dropped */
     struct imv_str key, value;
-    size_t found = 0, dropped = 0;
-    while (status == IMV_OK) {
-        imv_kv_seek(iterator, (struct imv_str){(char *)from, sizeof from});
+    for (;;) {
+        imv_kv_seek(iterator, (struct imv_str){(char *)to, sizeof to});
         if (!imv_kv_valid(iterator, &key, &value)) break;
-        if (key.size < sizeof from) {
-            status = imv_fail(err, IMV_CORRUPT, "engine: a key of %zu bytes among the chunks", key.size);
-            break;
+        if (key.size < sizeof prefix) {
+            return imv_fail(err, IMV_CORRUPT, "engine: a key of %zu bytes among the chunks", key.size);
         }
-        memcpy(from, key.data, sizeof from);
-        imv_part_prefix_end(to, from);
-        if (bsearch(from, prefixes, meta->parts->count, IMV_PART_KEY_BYTES, prefix_compare) != NULL) {
-            found++;
+        memcpy(prefix, key.data, sizeof prefix);
+        if (bsearch(prefix, prefixes, meta->parts->count, IMV_PART_KEY_BYTES, prefix_compare) != NULL) {
+            if (pending) IMV_TRY(orphans_drop_range(engine, from, to, err));
+            pending = false;
+            ++*found;
         } else {
             struct imv_part part;
-            imv_part_prefix_parse(from, &part);
+            imv_part_prefix_parse(prefix, &part);
             if (part.generation > meta->generation) meta->generation = part.generation;
-            status = imv_kv_drop_range(engine->kv, IMV_KV_CHUNKS, (struct imv_str){(char *)from, sizeof from},
-                                       (struct imv_str){(char *)to, sizeof to}, err);
-            dropped++;
+            if (!pending) memcpy(from, prefix, sizeof from);
+            pending = true;
+            ++*dropped;
         }
-        memcpy(from, to, sizeof from);
+        imv_part_prefix_end(to, prefix);
     }
-    if (status == IMV_OK) status = imv_kv_status(iterator, err);
+    IMV_TRY(imv_kv_status(iterator, err));
+    return pending ? orphans_drop_range(engine, from, to, err) : IMV_OK;
+}
+
+static imv_status orphans_drop(struct imv_engine *engine, struct imv_error *err) {
+    struct imv_kv_iterator *iterator = NULL;
+    uint8_t *prefixes = prefixes_sorted(engine->meta.parts);
+    if (prefixes == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for the list of parts");
+    size_t found = 0, dropped = 0, parts = engine->meta.parts->count;
+    imv_status status = imv_kv_iterate(engine->kv, IMV_KV_CHUNKS, &iterator, err);
+    if (status == IMV_OK) status = orphans_walk(engine, iterator, prefixes, &found, &dropped, err);
     imv_kv_iterator_free(iterator);
     free(prefixes);
-    if (dropped > 0) imv_log(IMV_LOG_INFO, "engine", "dropped=%zu files of unfinished flushes", dropped);
-    if (status == IMV_OK && found < meta->parts->count) {
-        imv_log(IMV_LOG_ERROR, "engine", "%zu of %zu parts have no chunks: run the offline check",
-                meta->parts->count - found, meta->parts->count);
+    if (dropped > 0) imv_log(IMV_LOG_INFO, "engine", "dropped=%zu slots that no part names", dropped);
+    if (status == IMV_OK && found < parts) {
+        imv_log(IMV_LOG_ERROR, "engine", "%zu of %zu parts have no chunks: run the offline check", parts - found,
+                parts);
     }
     return status;
 }

@@ -15,6 +15,12 @@ enum {
     CHUNK_BYTES_MAX =
         16 << 20, /* a larger chunk is cut into fewer rows; one row is below the journal's payload limit */
     ARENA_BLOCK_BYTES = 1 << 20,
+    /* A table costs a sync (about a millisecond) and 100 KB of memory until it is ingested. Up to so many slots each has
+     * its own, which retention can drop whole and which overlaps no other; rows scattered over thousands of days would
+     * take minutes so, and their small slots share tables instead. */
+    SLOTS_APART_MAX = 64,
+    SLOT_BYTES_APART = 1 << 20,
+    TABLE_BYTES_SHARED = 8 << 20,
 };
 static const int64_t retry_delay_min_ns = INT64_C(100) * 1000000, retry_delay_max_ns = INT64_C(5) * 1000000000;
 
@@ -44,10 +50,14 @@ struct flush {
     struct imv_arena arena;
     struct encoded_chunk *chunks;
     size_t chunks_count, chunks_capacity;
-    /* What is in finished tables: parts[i] describes tables[i]. */
-    struct imv_kv_table **tables;
+    /* What is in tables. */
     struct imv_part **parts;
     size_t parts_count, parts_capacity;
+    struct imv_kv_table **tables; /* finished, but for the last while table_open */
+    size_t tables_count, tables_capacity;
+    bool table_open;
+    uint8_t table_class;  /* of the open table */
+    uint64_t table_bytes; /* in it */
 };
 
 /* ---- rows to chunks ---- */
@@ -186,30 +196,49 @@ static int chunk_compare(const void *left, const void *right) {
     return (a->start > b->start) - (a->start < b->start);
 }
 
-/* A fresh part, the last of flush->parts, with room for its table at the same index; NULL: no memory. */
-static struct imv_part *part_new(struct flush *flush) {
-    if (flush->parts_count == flush->parts_capacity) {
-        size_t capacity = flush->parts_capacity == 0 ? 16 : flush->parts_capacity * 2;
-        struct imv_part **parts = realloc(flush->parts, capacity * sizeof *parts);
-        if (parts != NULL) flush->parts = parts;
-        struct imv_kv_table **tables = realloc(flush->tables, capacity * sizeof *tables);
-        if (tables != NULL) flush->tables = tables;
-        if (parts == NULL || tables == NULL) return NULL;
-        flush->parts_capacity = capacity;
+/* Adds an item to an array of pointers that doubles; false: no memory. */
+static bool pointer_append(void *array, size_t *count, size_t *capacity, void *item) {
+    void ***items = array;
+    if (*count == *capacity) {
+        size_t larger = *capacity == 0 ? 16 : *capacity * 2;
+        void **grown = realloc(*items, larger * sizeof *grown);
+        if (grown == NULL) return false;
+        *items = grown;
+        *capacity = larger;
     }
-    struct imv_part *part = calloc(1, sizeof *part);
-    if (part == NULL) return NULL;
-    flush->tables[flush->parts_count] = NULL;
-    flush->parts[flush->parts_count++] = part;
-    return part;
+    (*items)[(*count)++] = item;
+    return true;
 }
 
-/* Writes the chunks of one class and slot as one table and describes it as a part. */
-static imv_status table_write(struct flush *flush, const struct encoded_chunk *chunks, size_t count,
-                              struct imv_error *err) {
-    struct imv_part *part = part_new(flush);
-    if (part == NULL) return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for a part");
-    struct imv_kv_table **table = &flush->tables[flush->parts_count - 1];
+static imv_status table_finish(struct flush *flush, struct imv_error *err) {
+    if (!flush->table_open) return IMV_OK;
+    flush->table_open = false;
+    uint64_t file_bytes;
+    return imv_kv_table_finish(flush->tables[flush->tables_count - 1], &file_bytes, err);
+}
+
+static imv_status table_begin(struct flush *flush, uint8_t class, struct imv_error *err) {
+    IMV_TRY(table_finish(flush, err));
+    struct imv_kv_table *table;
+    IMV_TRY(imv_kv_table_new(flush->engine->kv, &table, err));
+    if (!pointer_append(&flush->tables, &flush->tables_count, &flush->tables_capacity, table)) {
+        imv_kv_table_free(table);
+        return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for a table");
+    }
+    flush->table_open = true;
+    flush->table_class = class;
+    flush->table_bytes = 0;
+    return IMV_OK;
+}
+
+/* Writes the chunks of one class and slot into the open table and describes them as a part. */
+static imv_status part_write(struct flush *flush, const struct encoded_chunk *chunks, size_t count,
+                             struct imv_error *err) {
+    struct imv_part *part = calloc(1, sizeof *part);
+    if (part == NULL || !pointer_append(&flush->parts, &flush->parts_count, &flush->parts_capacity, part)) {
+        free(part);
+        return imv_fail(err, IMV_NO_MEMORY, "flush: no memory for a part");
+    }
     part->class = chunks[0].class;
     part->slot = chunks[0].slot;
     part->generation = flush->engine->meta.generation;
@@ -218,34 +247,59 @@ static imv_status table_write(struct flush *flush, const struct encoded_chunk *c
     part->time_min = INT64_MAX;
     part->time_max = INT64_MIN;
     part->chunks = count;
-    IMV_TRY(imv_kv_table_new(flush->engine->kv, table, err));
     for (size_t i = 0; i < count; i++) {
         uint8_t key[IMV_CHUNK_KEY_BYTES];
         imv_chunk_key_put(key, part, chunks[i].label, chunks[i].series, chunks[i].start);
-        IMV_TRY(imv_kv_table_put(*table, (struct imv_str){(char *)key, sizeof key},
+        IMV_TRY(imv_kv_table_put(flush->tables[flush->tables_count - 1], (struct imv_str){(char *)key, sizeof key},
                                  (struct imv_str){chunks[i].bytes, chunks[i].size}, err));
         part->rows += chunks[i].rows;
+        part->bytes += chunks[i].size;
         if (chunks[i].start < part->time_min) part->time_min = chunks[i].start;
         if (chunks[i].last > part->time_max) part->time_max = chunks[i].last;
     }
-    return imv_kv_table_finish(*table, &part->bytes, err);
+    flush->table_bytes += part->bytes;
+    return IMV_OK;
 }
 
-/* Puts all encoded chunks into tables of a new generation. */
+/* The chunks from `from` on that are of one class and slot; *bytes is their size. */
+static size_t slot_count(const struct flush *flush, size_t from, uint64_t *bytes) {
+    const struct encoded_chunk *first = &flush->chunks[from];
+    size_t count = 0;
+    *bytes = 0;
+    while (from + count < flush->chunks_count && first[count].class == first->class &&
+           first[count].slot == first->slot) {
+        *bytes += first[count++].size;
+    }
+    return count;
+}
+
+static size_t slots_count(const struct flush *flush) {
+    size_t slots = 0;
+    uint64_t bytes;
+    for (size_t from = 0; from < flush->chunks_count; from += slot_count(flush, from, &bytes)) slots++;
+    return slots;
+}
+
+/* Puts all encoded chunks into tables of a new generation: a table a slot; small slots together when there are many. */
 static imv_status tables_write(struct flush *flush, struct imv_error *err) {
     if (flush->engine->meta.generation == UINT32_MAX) return imv_fail(err, IMV_FULL, "flush: no generation is left");
     flush->engine->meta.generation++;
     if (flush->chunks_count > 0) qsort(flush->chunks, flush->chunks_count, sizeof *flush->chunks, chunk_compare);
+    bool many = slots_count(flush) > SLOTS_APART_MAX;
     for (size_t from = 0; from < flush->chunks_count;) {
         const struct encoded_chunk *first = &flush->chunks[from];
-        size_t count = 1;
-        while (from + count < flush->chunks_count && first[count].class == first->class &&
-               first[count].slot == first->slot) {
-            count++;
+        uint64_t bytes;
+        size_t count = slot_count(flush, from, &bytes);
+        bool apart = !many || bytes >= SLOT_BYTES_APART;
+        if (apart || !flush->table_open || flush->table_class != first->class ||
+            flush->table_bytes >= TABLE_BYTES_SHARED) {
+            IMV_TRY(table_begin(flush, first->class, err));
         }
-        IMV_TRY(table_write(flush, first, count, err));
+        IMV_TRY(part_write(flush, first, count, err));
+        if (apart) IMV_TRY(table_finish(flush, err));
         from += count;
     }
+    IMV_TRY(table_finish(flush, err));
     flush->chunks_count = 0;
     imv_arena_reset(&flush->arena);
     return IMV_OK;
@@ -267,10 +321,8 @@ static void flush_release(struct flush *flush) {
     imv_arena_release(&flush->scratch);
     imv_buffer_release(&flush->encoded);
     imv_arena_release(&flush->arena);
-    for (size_t i = 0; i < flush->parts_count; i++) {
-        imv_kv_table_free(flush->tables[i]);
-        free(flush->parts[i]);
-    }
+    for (size_t i = 0; i < flush->tables_count; i++) imv_kv_table_free(flush->tables[i]);
+    for (size_t i = 0; i < flush->parts_count; i++) free(flush->parts[i]);
     free(flush->chunks);
     free(flush->tables);
     free(flush->parts);
@@ -283,11 +335,10 @@ static imv_status head_ingest(struct imv_engine *engine, uint32_t shard, struct 
     flush_init(&flush, engine, shard, entry->end_sequence);
     imv_status status = imv_head_each(entry->head, series_flush, &flush, err);
     if (status == IMV_OK) status = tables_write(&flush, err);
-    if (status == IMV_OK && flush.parts_count > 0) {
-        status = imv_kv_ingest(engine->kv, flush.tables, flush.parts_count, err);
+    if (status == IMV_OK && flush.tables_count > 0) {
+        status = imv_kv_ingest(engine->kv, flush.tables, flush.tables_count, err);
     }
     if (status == IMV_OK) {
-        for (size_t i = 0; i < flush.parts_count; i++) imv_kv_table_free(flush.tables[i]);
         entry->ingested = true;
         entry->parts = flush.parts;
         entry->parts_count = flush.parts_count;

@@ -1,6 +1,6 @@
 /* flush.h - writes frozen heads out as chunks.
  *
- *     rows of each series -> cut by slot and size -> encode -> sort by key -> one table file per (class, slot)
+ *     rows of each series -> cut by slot and size -> encode -> sort by key -> table files by (class, slot)
  *       -> ingest all -> catalog into `meta` -> one batch: parts, watermark, generation -> lists swapped
  *
  * The batch is the moment of truth. Before it, a crash leaves files that no part names (dropped at the next start) and a
@@ -10,6 +10,10 @@
  *
  * A flush that fails before the batch starts over later with another generation. When the batch itself fails it is
  * unknown whether the store holds it: the files stay, and the next try writes the same batch again.
+ *
+ * A slot has a table file of its own, so that files of different flushes overlap in nothing and retention drops them
+ * whole. Only when a flush meets more than 64 slots do small ones share files; such a file goes when all its slots are
+ * gone, at the next start.
  *
  * Rows past the retention of their label are not written. Encoded chunks are collected in memory up to
  * IMV_FLUSH_BYTES_MAX, then written as tables of a generation of their own; besides, a flush needs as much memory as the

@@ -1,8 +1,8 @@
 /* parts.h - which chunk files there are: the engine's own table of contents of the `chunks` family.
  *
- * A part is what one flush wrote for one slot of time: one table file, all of whose keys start with
- * (tier, class, slot, generation). Readers see a chunk only through a part that is in their snapshot, so a file that was
- * ingested but whose flush did not complete is invisible, and is dropped at the next start.
+ * A part is what one flush wrote for one slot of time: chunks whose keys all start with (tier, class, slot, generation),
+ * nearly always in a table file of their own (flush.h). Readers see a chunk only through a part that is in their
+ * snapshot, so what was ingested by a flush that did not complete is invisible, and is dropped at the next start.
  *
  *     key of a chunk (30 bytes, big-endian, so that memcmp sorts):
  *     tier 1 | class 1 | slot 4 | generation 4 | label 4 | series 8 | start 8 (sign bit flipped)

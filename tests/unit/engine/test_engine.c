@@ -628,6 +628,65 @@ Test(engine, a_directory_keeps_its_shards_and_is_opened_once, .init = real, .fin
     cr_assert_eq(imv_engine_open(&options, &engine, &err), IMV_UNSUPPORTED);
 }
 
+/* Writes a row a day, every other of `days` days from `first` on. */
+static void put_days(struct imv_series *series, int64_t first, int64_t days) {
+    struct imv_writer *writer = harness.writer[0];
+    for (int64_t day = first; day < first + days; day += 2) {
+        ok(imv_writer_begin(writer, series, 1, 0, &err));
+        ok(imv_writer_field(writer, IMV_STR("a"), IMV_INTEGER, (uint64_t)day, &err));
+        ok(imv_writer_end(writer, day * HARNESS_DAY, &err));
+    }
+    cr_assert(harness_settle(&harness));
+    ok(harness_flush(&harness, &err));
+}
+
+static void scattered(size_t (*files)(void)) {
+    enum { DAYS = 400 };
+    ok(harness_open(&harness, &err));
+    struct imv_series *series;
+    ok(imv_writer_make_series(harness.writer[0], IMV_STR("d"), IMV_STR("d"), NULL, 0, &series, &err));
+    put_days(series, 0, DAYS);
+    put_days(series, 1, DAYS);
+    put_days(series, 0, DAYS);
+    cr_assert_eq(parts_count(), 3 * DAYS / 2);
+    cr_assert_leq(files(), 20, "small slots share files");
+    cr_assert_eq(count_rows(series), DAYS);
+    open_again();
+    cr_assert_eq(parts_count(), 3 * DAYS / 2);
+    ok(imv_writer_make_series(harness.writer[0], IMV_STR("d"), IMV_STR("d"), NULL, 0, &series, &err));
+    cr_assert_eq(count_rows(series), DAYS);
+    /* All days but the last ten go; their files too, when nothing is left in them. */
+    atomic_store(&harness.clock.wall_ns, DAYS * HARNESS_DAY);
+    ok(imv_engine_set_retention(harness.engine, IMV_STR("d"), 10 * HARNESS_DAY, &err));
+    ok(harness_background(&harness, &err));
+    cr_assert_eq(parts_count(), 15);
+    cr_assert_eq(count_rows(series), 10);
+    open_again();
+    cr_assert_eq(parts_count(), 15);
+    imv_manual_clock_advance(&harness.clock, 100 * HARNESS_DAY);
+    ok(harness_background(&harness, &err));
+    cr_assert_eq(parts_count(), 0);
+    open_again();
+    cr_assert_eq(parts_count(), 0);
+}
+
+static size_t memory_files(void) { return imv_kv_memory_tables(harness.kv_memory); }
+static size_t no_files(void) { return 0; }
+
+Test(engine, rows_of_many_days_share_files, .init = simulated, .fini = simulated_end) {
+    /* Rows scattered over hundreds of days make few files, are read and retired by day, and the files go in the end. */
+    scattered(memory_files);
+    cr_assert_eq(memory_files(), 0);
+}
+
+Test(engine, rows_of_many_days_on_the_real_store, .init = real, .fini = real_end) {
+    /* The same on RocksDB, which must take files that overlap, and the offline check agrees. */
+    size_t lines = 0;
+    scattered(no_files);
+    harness_close(&harness);
+    ok(imv_engine_check(directory, count_line, &lines, &err));
+}
+
 /* Flips a byte a third into each file of directory/name that ends in suffix, one at a time, and expects the check to find
  * it; returns how many there were. */
 static int damage_each(const char *name, const char *suffix, off_t (*place)(off_t size)) {
