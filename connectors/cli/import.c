@@ -44,8 +44,8 @@ struct load {
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number) {
-    (void)number;
     interrupted = 1;
+    signal(number, SIG_DFL); /* a second one ends the process, also while a server does not answer */
 }
 
 /* ---- batches ---- */
@@ -60,6 +60,7 @@ static imv_status report_refusal(struct load *load, const struct imv_buffer *ans
     if (status == 400 && message != NULL && sscanf(message, "partial write: %" SCNu64, &refused) == 1) {
         fprintf(stderr, "%s%s\n", load->progress.terminal ? "\n" : "", message);
         load->refused += refused;
+        load->batch_rows -= refused < load->batch_rows ? refused : load->batch_rows;
     } else {
         result = imv_fail(err, IMV_IO, "the server answered %d: %s", status, message == NULL ? "(no reason)" : message);
     }
@@ -96,6 +97,13 @@ static imv_status send_batch(struct load *load, uint64_t offset, struct imv_erro
 
 /* ---- line protocol ---- */
 
+/* Blank lines and comments are sent as they are, and are no rows. */
+static bool is_row(const char *line, size_t size) {
+    size_t i = 0;
+    while (i < size && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r' || line[i] == '\n')) i++;
+    return i < size && line[i] != '#';
+}
+
 static imv_status load_lines(struct load *load, struct imv_str text, uint64_t from, struct imv_error *err) {
     size_t start = (size_t)from;
     while (start < text.size) {
@@ -109,8 +117,8 @@ static imv_status load_lines(struct load *load, struct imv_str text, uint64_t fr
             IMV_TRY(send_batch(load, start, err));
             continue;
         }
+        load->batch_rows += is_row(text.data + start, size);
         start += size;
-        load->batch_rows++;
         if (load->batch.size >= BATCH_BYTES) IMV_TRY(send_batch(load, start, err));
     }
     return send_batch(load, text.size, err);
@@ -157,11 +165,13 @@ static imv_status load_csv(struct load *load, struct imv_str text, uint64_t from
 /* What two runs must share to be the same load. */
 static void describe(const struct options *options, const char *path, const struct stat *file, char *text,
                      size_t size) {
+    const char *const given[] = {options->url,      options->format, options->precision, options->csv.label,
+                                 options->csv.time, options->zone,   options->delimiter, options->csv.date_order};
     char *real = realpath(path, NULL);
-    size_t used =
-        (size_t)snprintf(text, size, "%s|%" PRId64 "|%" PRId64 ".%09ld|%s|%s|%s|%s", real == NULL ? path : real,
-                         (int64_t)file->st_size, (int64_t)file->st_mtim.tv_sec, file->st_mtim.tv_nsec, options->url,
-                         options->format, options->precision, options->csv.label == NULL ? "" : options->csv.label);
+    size_t used = (size_t)snprintf(text, size, "%s|%" PRId64 "|%" PRId64 ".%09ld", real == NULL ? path : real,
+                                   (int64_t)file->st_size, (int64_t)file->st_mtim.tv_sec, file->st_mtim.tv_nsec);
+    for (size_t i = 0; i < sizeof given / sizeof *given && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "|%s", given[i] == NULL ? "" : given[i]);
     for (size_t i = 0; i < options->csv.tags_count && used < size; i++)
         used += (size_t)snprintf(text + used, size - used, "|%s", options->csv.tags[i]);
     free(real);
@@ -252,6 +262,9 @@ static int parse(struct options *options, int argc, char **argv) {
     bool csv = options->format != NULL && strcmp(options->format, "csv") == 0;
     if (options->format == NULL || (!csv && strcmp(options->format, "ilp") != 0))
         return imv_command_usage("import", "--format ilp or --format csv is needed");
+    if (csv && options->precision != NULL)
+        return imv_command_usage("import", "--precision is for line protocol; the times of a CSV file say their own");
+    if (options->precision == NULL) options->precision = "ns";
     if (csv && options->csv.label == NULL) return imv_command_usage("import", "--format csv needs --label");
     const char *order = options->csv.date_order;
     if (order != NULL && strcmp(order, "dmy") != 0 && strcmp(order, "mdy") != 0)
@@ -274,7 +287,7 @@ static int use_zone(struct options *options) {
 }
 
 int imv_command_import(int argc, char **argv) {
-    static struct options options = {.url = "http://127.0.0.1:8086", .precision = "ns"};
+    static struct options options = {.url = "http://127.0.0.1:8086"};
     struct load load = {.options = &options};
     struct imv_error err;
     int result = parse(&options, argc, argv);

@@ -56,10 +56,16 @@ static bool print_through(void *context, const char *bytes, size_t size) {
     return fwrite(bytes, 1, size, context) == size;
 }
 
+/* NULL: no memory, or longer than any statement may be; its first part could be another statement. */
 static char *read_statement(void) {
-    char *text = malloc(STATEMENT_BYTES_MAX + 1);
-    if (text != NULL) text[fread(text, 1, STATEMENT_BYTES_MAX, stdin)] = 0;
-    return text;
+    char *text = malloc(STATEMENT_BYTES_MAX + 2);
+    size_t size = text == NULL ? 0 : fread(text, 1, STATEMENT_BYTES_MAX + 1, stdin);
+    if (size <= STATEMENT_BYTES_MAX && text != NULL) {
+        text[size] = 0;
+        return text;
+    }
+    free(text);
+    return NULL;
 }
 
 static int ask_and_print(const struct options *options, struct imv_client *client, const char *text,
@@ -104,7 +110,10 @@ int imv_command_query(int argc, char **argv) {
     if (result == 0) {
         bool from_input = strcmp(options.text, "-") == 0;
         char *read = from_input ? read_statement() : NULL;
-        result = ask_and_print(&options, client, from_input ? (read == NULL ? "" : read) : options.text, accept);
+        if (from_input && read == NULL)
+            result = imv_command_usage("query", "the statement is longer than %d bytes", STATEMENT_BYTES_MAX);
+        else
+            result = ask_and_print(&options, client, from_input ? read : options.text, accept);
         free(read);
     }
     imv_client_free(client);
