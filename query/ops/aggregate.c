@@ -14,16 +14,11 @@ struct aggregation {
     struct imv_code *parameter; /* NULL: none */
     bool distinct;
     uint32_t time_slot;
-    size_t state_offset; /* in a group's payload; before the state of a DISTINCT stands its set */
+    size_t state_offset;         /* in a group's payload */
+    struct imv_group_table seen; /* DISTINCT: group and value, of all values that a group has had */
     struct imv_aggregate_call call;
     struct imv_column column; /* of the batch at hand */
     struct imv_column times;
-};
-
-/* The values that a group's DISTINCT aggregate has seen; made at the first. */
-struct seen {
-    struct imv_group_table *table;
-    struct seen *next; /* of all groups, to be released */
 };
 
 struct aggregate {
@@ -35,7 +30,6 @@ struct aggregate {
     uint8_t *starts_run; /* per row of the batch */
     struct aggregation *aggregations;
     struct imv_group_table table;
-    struct seen *seen;
     struct imv_group *current; /* group of the run before */
     bool folded;
     struct imv_group *given; /* next to be given */
@@ -59,7 +53,7 @@ static imv_status open_aggregation(struct aggregate *aggregate, uint32_t i, size
                                                .name = call->call.function->name.data};
     if (call->call.count > 0) IMV_TRY(imv_compile(compiler, call->call.arguments[0], &aggregation->argument));
     if (call->call.count > 1) IMV_TRY(imv_compile(compiler, call->call.arguments[1], &aggregation->parameter));
-    if (aggregation->distinct) *payload_bytes += aligned(sizeof(struct seen));
+    if (aggregation->distinct) imv_group_table_init(aggregate->op.exec, 2, 0, &aggregation->seen);
     aggregation->state_offset = *payload_bytes;
     *payload_bytes += aligned(call->call.function->state->state_bytes);
     return IMV_OK;
@@ -132,31 +126,19 @@ static imv_status find_group(struct aggregate *aggregate, size_t row, struct imv
 
 /* ---- folding ---- */
 
-static imv_status seen_table(struct aggregate *aggregate, struct seen *seen, struct imv_group_table **table) {
-    if (seen->table == NULL) {
-        seen->table = imv_arena_calloc(&aggregate->table.arena, 1, sizeof *seen->table);
-        if (seen->table == NULL) return imv_exec_fail_memory(aggregate->op.exec);
-        imv_group_table_init(aggregate->op.exec, 1, 0, seen->table);
-        seen->next = aggregate->seen;
-        aggregate->seen = seen;
-    }
-    *table = seen->table;
-    return IMV_OK;
-}
-
 /* Each value that the group has not had yet, by itself. */
-static imv_status fold_distinct(struct aggregate *aggregate, struct aggregation *aggregation, char *state, size_t first,
-                                size_t end) {
+static imv_status fold_distinct(struct aggregate *aggregate, struct aggregation *aggregation, struct imv_group *group,
+                                char *state, size_t first, size_t end) {
     struct imv_exec *exec = aggregate->op.exec;
-    struct imv_group_table *table = NULL;
-    IMV_TRY(seen_table(aggregate, (struct seen *)(state - aligned(sizeof(struct seen))), &table));
+    struct imv_value keys[2] = {imv_value_integer((int64_t)(uintptr_t)group)};
     for (size_t i = first; i < end; i++) {
-        struct imv_value value = imv_column_value(&aggregation->column, i);
-        struct imv_group *group;
+        struct imv_group *known;
         bool added;
-        if (value.kind == IMV_VALUE_NULL) continue;
+        keys[1] = imv_column_value(&aggregation->column, i);
+        if (keys[1].kind == IMV_VALUE_NULL) continue;
         IMV_TRY(imv_exec_step(exec));
-        IMV_TRY(imv_group_table_find(table, &value, imv_group_hash(&value, 1, exec->hash_seed), &group, &added));
+        uint64_t hash = imv_group_hash(keys, 2, exec->hash_seed);
+        IMV_TRY(imv_group_table_find(&aggregation->seen, keys, hash, &known, &added));
         if (added)
             IMV_TRY(aggregation->function->state->update(&aggregation->call, state, &aggregation->column, i, i + 1));
     }
@@ -169,7 +151,7 @@ static imv_status fold_run(struct aggregate *aggregate, struct imv_group *group,
         struct aggregation *aggregation = &aggregate->aggregations[i];
         char *state = payload + aggregation->state_offset;
         if (aggregation->distinct)
-            IMV_TRY(fold_distinct(aggregate, aggregation, state, first, end));
+            IMV_TRY(fold_distinct(aggregate, aggregation, group, state, first, end));
         else
             IMV_TRY(aggregation->function->state->update(
                 &aggregation->call, state, aggregation->argument == NULL ? NULL : &aggregation->column, first, end));
@@ -266,7 +248,8 @@ static imv_status aggregate_next(struct imv_operator *op, struct imv_row_batch *
 
 static void aggregate_close(struct imv_operator *op) {
     struct aggregate *aggregate = (struct aggregate *)op;
-    for (struct seen *seen = aggregate->seen; seen != NULL; seen = seen->next) imv_group_table_release(seen->table);
+    for (uint32_t i = 0; aggregate->aggregations != NULL && i < aggregate->aggregations_count; i++)
+        imv_group_table_release(&aggregate->aggregations[i].seen);
     imv_group_table_release(&aggregate->table);
     imv_source_release(&aggregate->source);
 }
