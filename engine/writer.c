@@ -448,17 +448,20 @@ static void accept_row(struct imv_writer *writer, const struct imv_shape *shape,
 /* Replaces the draft by one row per field. The batch has room: FIELD_BYTES_MAX counts it. */
 static imv_status cut_row(struct imv_writer *writer, int64_t timestamp, struct imv_error *err) {
     const struct draft *draft = &writer->draft;
+    const struct imv_field *const *fields = draft_fields(writer);
+    const struct imv_shape *shape;
+    /* What can fail comes first, so that all of a row is taken or nothing. */
+    for (uint32_t i = 0; i < draft->count; i++) {
+        IMV_TRY(imv_label_shape(writer->catalog, draft->row->series->label, &fields[i], 1, &shape, err));
+    }
     size_t bytes = (size_t)(draft->strings_end - (char *)draft->row);
     struct imv_row *copy = malloc(bytes);
     if (copy == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory to cut a row of %zu bytes", bytes);
     memcpy(copy, draft->row, bytes);
     ptrdiff_t moved = (char *)copy - (char *)draft->row;
-    const struct imv_field *const *fields = draft_fields(writer);
-    imv_status status = IMV_OK;
-    for (uint32_t i = 0; i < draft->count && status == IMV_OK; i++) {
-        const struct imv_shape *shape;
-        status = imv_label_shape(writer->catalog, copy->series->label, &fields[i], 1, &shape, err);
-        if (status != IMV_OK) break;
+    for (uint32_t i = 0; i < draft->count; i++) {
+        imv_status found = imv_label_shape(writer->catalog, copy->series->label, &fields[i], 1, &shape, NULL);
+        imv_assert(found == IMV_OK);
         struct imv_row *row = (struct imv_row *)(void *)(draft->to->open->data + draft->to->open->size);
         *row = (struct imv_row){.series = copy->series, .shape = shape, .timestamp = timestamp};
         row->cells[0] = copy->cells[i];
@@ -470,7 +473,7 @@ static imv_status cut_row(struct imv_writer *writer, int64_t timestamp, struct i
         accept_row(writer, shape, imv_row_bytes(row));
     }
     free(copy);
-    return status;
+    return IMV_OK;
 }
 
 static imv_status end_row(struct imv_writer *writer, int64_t timestamp, struct imv_error *err) {

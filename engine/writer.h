@@ -33,7 +33,7 @@ enum {
     IMV_WRITER_ROW_BYTES_MAX = 512 * 1024,   /* 44 bytes a field and the text of its strings */
 };
 
-/* Made by the engine for each shard: imv_engine_writer(engine, shard). */
+/* The writer of a shard of the engine. IMV_NO_MEMORY. */
 imv_status imv_writer_new(struct imv_engine *engine, uint32_t shard, struct imv_writer **writer, struct imv_error *err);
 /* The same from the parts that it uses, which outlive it: budget may be NULL (no limit). */
 imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *exchange, struct imv_budget *budget,
