@@ -34,7 +34,7 @@ imv_status imv_fn_to_string_or_null(struct imv_call *call, const struct imv_valu
 
 /* A double's whole part; null when it does not fit. */
 static struct imv_value whole_part(double number) {
-    if (!(number > -0x1p63 - 1 && number < 0x1p64)) return imv_value_null();
+    if (!(number >= -0x1p63 && number < 0x1p64)) return imv_value_null();
     return number < 0x1p63 ? imv_value_integer((int64_t)number) : imv_value_uinteger((uint64_t)number);
 }
 

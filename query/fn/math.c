@@ -70,6 +70,19 @@ imv_status imv_fn_sign(struct imv_call *call, const struct imv_value *arguments,
     return IMV_OK;
 }
 
+/* Through decimal text, which rounds exactly what the number is; scaling would round twice. Text rounds halves to even, so
+ * a half is moved away from 0 first. It is one when its decimals end in a 5, and there are no more of them: a number with so
+ * many binary places has no more decimal ones. */
+static double round_to(double x, int decimals) {
+    char text[700];
+    if (!isfinite(x)) return x;
+    double scaled = ldexp(x, decimals + 1);
+    int size = snprintf(text, sizeof text, "%.*f", decimals + 1, x);
+    if (scaled == floor(scaled) && text[size - 1] == '5') x = nextafter(x, x < 0 ? -INFINITY : INFINITY);
+    snprintf(text, sizeof text, "%.*f", decimals, x);
+    return strtod(text, NULL);
+}
+
 /* To the nearest, halves upwards, as openCypher has it; with a precision, to that many decimals, halves away from 0. */
 imv_status imv_fn_round(struct imv_call *call, const struct imv_value *arguments, size_t count,
                         struct imv_value *result) {
@@ -83,10 +96,7 @@ imv_status imv_fn_round(struct imv_call *call, const struct imv_value *arguments
     if (arguments[1].kind != IMV_VALUE_INTEGER) return imv_call_fail_argument(call, "an integer", &arguments[1]);
     if (arguments[1].integer < 0 || arguments[1].integer > 300)
         return imv_call_fail(call, "ArgumentError", "NumberOutOfRange", "round needs a precision between 0 and 300");
-    /* Through decimal text, which rounds exactly what the number is; scaling would round twice. */
-    char text[700];
-    snprintf(text, sizeof text, "%.*f", (int)arguments[1].integer, x);
-    *result = imv_value_float(isfinite(x) ? strtod(text, NULL) : x);
+    *result = imv_value_float(round_to(x, (int)arguments[1].integer));
     return IMV_OK;
 }
 
