@@ -1,5 +1,6 @@
 #include "connectors/http/http.h"
 
+#include "query/sink/sink.h"
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"
 #include "storage/base/metrics.h"
@@ -464,27 +465,13 @@ void imv_http_reply(struct imv_http_request *request, int status, const char *ty
     replied(request, sent);
 }
 
-static void append_json_text(struct imv_buffer *out, const char *text) {
-    imv_buffer_append_char(out, '"');
-    for (; *text != 0; text++) {
-        unsigned char byte = (unsigned char)*text;
-        if (byte == '"' || byte == '\\')
-            imv_buffer_append_format(out, "\\%c", byte);
-        else if (byte < 0x20 || byte == 0x7f)
-            imv_buffer_append_format(out, "\\u%04x", byte);
-        else
-            imv_buffer_append_char(out, (char)byte);
-    }
-    imv_buffer_append_char(out, '"');
-}
-
 void imv_http_reply_error(struct imv_http_request *request, int status, const char *code, const char *message) {
     struct imv_buffer body;
-    imv_buffer_init(&body, 8192);
+    imv_buffer_init(&body, 64 * 1024); /* a message of 8 KiB twice, with escapes */
     imv_buffer_append_format(&body, "{\"code\":\"%s\",\"message\":", code);
-    append_json_text(&body, message);
+    imv_json_string(&body, imv_str_from(message));
     imv_buffer_append_format(&body, ",\"error\":");
-    append_json_text(&body, message);
+    imv_json_string(&body, imv_str_from(message));
     imv_buffer_append_format(&body, "}\n");
     imv_http_reply(request, status, "application/json", imv_buffer_view(&body));
     imv_buffer_release(&body);

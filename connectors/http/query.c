@@ -222,10 +222,30 @@ static bool accepts(struct imv_str accept, const char *type) {
     return accept.size > 0 && memmem(accept.data, accept.size, type, strlen(type)) != NULL;
 }
 
+static struct imv_query_error request_error(const char *code, const char *detail, const char *message) {
+    struct imv_query_error error = {.code = code, .detail = detail};
+    snprintf(error.message, sizeof error.message, "%s", message);
+    return error;
+}
+
+/* The answer to a request that no query is begun for. */
+static void refuse(struct imv_http_request *http, int status, const struct imv_query_error *error) {
+    struct imv_buffer text;
+    imv_buffer_init(&text, 8192);
+    imv_query_error_json(&text, error);
+    imv_http_reply(http, status, "application/json", imv_buffer_view(&text));
+    imv_buffer_release(&text);
+}
+
+static void refuse_busy(struct imv_http_request *http, const char *message) {
+    struct imv_query_error error = request_error("ResourceError", "Unavailable", message);
+    refuse(http, 503, &error);
+}
+
 static void begin(struct imv_http_request *http) {
     struct query *query = calloc(1, sizeof *query);
     if (query == NULL) {
-        imv_http_reply_error(http, 503, "unavailable", "no memory for a query");
+        refuse_busy(http, "no memory for a query");
         return;
     }
     query->job.run = run;
@@ -257,24 +277,10 @@ static void begin(struct imv_http_request *http) {
 
 static bool body(struct imv_http_request *http, const char *bytes, size_t size) {
     struct query *query = imv_http_state(http);
-    if (!imv_buffer_append(&query->body, bytes, size))
-        imv_http_reply_error(http, 413, "invalid", "the body is larger than 1 MiB");
+    if (imv_buffer_append(&query->body, bytes, size)) return true;
+    struct imv_query_error error = request_error("ArgumentError", "InvalidRequest", "the body is larger than 1 MiB");
+    refuse(http, 413, &error);
     return true;
-}
-
-/* The answer to a request that could not even be read. */
-static void refuse(struct imv_http_request *http, const struct imv_query_error *error) {
-    struct imv_buffer text;
-    imv_buffer_init(&text, 8192);
-    imv_query_error_json(&text, error);
-    imv_http_reply(http, 400, "application/json", imv_buffer_view(&text));
-    imv_buffer_release(&text);
-}
-
-static struct imv_query_error request_error(const char *detail, const char *message) {
-    struct imv_query_error error = {.code = "ArgumentError", .detail = detail};
-    snprintf(error.message, sizeof error.message, "%s", message);
-    return error;
 }
 
 /* Takes statement and parameters out of a JSON body. */
@@ -287,9 +293,10 @@ static bool read_json(struct query *query, struct imv_query_error *error) {
         char message[256];
         snprintf(message, sizeof message, "the body is not JSON: %s, line %d, column %d", reason.text, reason.line,
                  reason.column);
-        *error = request_error("InvalidRequest", message);
+        *error = request_error("ArgumentError", "InvalidRequest", message);
     } else if (!good) {
-        *error = request_error("InvalidRequest", "the body must be {\"query\": \"...\", \"params\": {..}}");
+        *error =
+            request_error("ArgumentError", "InvalidRequest", "the body must be {\"query\": \"...\", \"params\": {..}}");
     } else {
         query->request.text =
             imv_arena_copy(&query->arena, (struct imv_str){json_string_value(text), json_string_length(text)});
@@ -303,7 +310,7 @@ static bool read_json(struct query *query, struct imv_query_error *error) {
 
 static void end(struct imv_http_request *http) {
     struct query *query = imv_http_state(http);
-    struct imv_query_error error = request_error("InvalidRequest", "no memory to read the request");
+    struct imv_query_error error = request_error("ArgumentError", "InvalidRequest", "no memory to read the request");
     struct imv_str type = imv_http_header(http, "Content-Type");
     query->request = (struct imv_query_request){
         .text = imv_buffer_view(&query->body),
@@ -312,14 +319,14 @@ static void end(struct imv_http_request *http) {
         .cancelled = &query->cancelled,
     };
     if (accepts(type, "json") && !read_json(query, &error)) {
-        refuse(http, &error);
+        refuse(http, 400, &error);
         return;
     }
     query->done = false;
     query->submitted = imv_query_pool_submit(query->context->pool, &query->job) == IMV_OK;
     if (query->submitted) return;
     query->done = true;
-    imv_http_reply_error(http, 503, "unavailable", "too many queries are waiting; try again later");
+    refuse_busy(http, "too many queries are waiting; try again later");
 }
 
 static void drained(struct imv_http_request *http) {

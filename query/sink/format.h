@@ -30,7 +30,6 @@ char *imv_sink_number(struct imv_text_sink *sink, char *at, enum imv_column_kind
 
 /* A value as JSON. */
 void imv_json_value(struct imv_text_sink *sink, struct imv_buffer *out, const struct imv_value *value);
-void imv_json_string(struct imv_buffer *out, struct imv_str text);
 
 /* Rows as JSON arrays, each between two texts: prefix stands before every row but the very first. */
 bool imv_json_rows(struct imv_text_sink *sink, const struct imv_column *columns, size_t count, size_t rows,

@@ -57,3 +57,6 @@ const char *imv_sink_content_type(enum imv_sink_format format);
 
 /* The error object alone, {"error":{..}}, appended to out. False when out is full. */
 bool imv_query_error_json(struct imv_buffer *out, const struct imv_query_error *error);
+
+/* Text as a JSON string. What is no UTF-8 becomes U+FFFD, so that the result is JSON whatever the text. */
+void imv_json_string(struct imv_buffer *out, struct imv_str text);

@@ -7,6 +7,7 @@
 #include "engine/exchange.h"
 #include "engine/writer.h"
 #include "storage/base/budget.h"
+#include "storage/base/utf8.h"
 #include "storage/kv.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/kv_memory.h"
@@ -600,4 +601,13 @@ Test(http_write, a_wrong_precision_is_refused) {
         cr_assert(starts_with(reply, "HTTP/1.1 400") && strstr(reply, "precision") != NULL, "%s: %s", values[i], reply);
     }
     cr_assert_eq(store.rows, 0);
+}
+
+/* What a refused line holds is no reason for an answer that is not JSON: bytes that are no UTF-8 are replaced. */
+Test(http_write, a_refusal_is_valid_utf8) {
+    arrive("POST /write HTTP/1.1\r\nContent-Length: 11\r\n\r\nm f=\xff\x01\"\\\xc3 1");
+    const char *reply = answer_of_write();
+    cr_assert(starts_with(reply, "HTTP/1.1 400"), "%s", reply);
+    cr_assert(imv_utf8_valid(imv_str_from(reply)), "%s", reply);
+    cr_assert_not_null(strstr(reply, "\xef\xbf\xbd"), "%s", reply);
 }
