@@ -1,7 +1,6 @@
 /* assert.h - checks of what only our own bug can break.
  *
  * imv_assert stays on in release builds: a database that goes on with a broken invariant is worse than one that stops.
- * imv_debug_assert is for checks that cost more than a compare (walks over a structure) and is on in debug builds.
  */
 #pragma once
 
@@ -10,9 +9,3 @@ _Noreturn void imv_assert_failed(const char *condition, const char *file, int li
 
 #define imv_assert(condition) \
     (__builtin_expect(!!(condition), 1) ? (void)0 : imv_assert_failed(#condition, __FILE__, __LINE__))
-
-#ifdef NDEBUG
-#define imv_debug_assert(condition) ((void)0)
-#else
-#define imv_debug_assert(condition) imv_assert(condition)
-#endif
