@@ -172,6 +172,8 @@ static bool few_decimals(double number, struct decimal *decimal) {
         if (!(scaled < 1e15)) return false;
         uint64_t digits = (uint64_t)scaled;
         if ((double)digits == scaled && scaled / scales[decimals] == number) {
+            /* 2.28 * 100 is not 228 but 2.28 * 1000 is 2280: the fewest digits are without the zeros. */
+            for (; decimals > 0 && digits % 10 == 0; decimals--) digits /= 10;
             *decimal = (struct decimal){digits, -decimals};
             return true;
         }
