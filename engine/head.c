@@ -336,6 +336,8 @@ static imv_status start_block(struct imv_head *head, struct imv_head_series *row
                               struct imv_error *err) {
     struct imv_head_block *tail = atomic_load_explicit(&rows->tail, memory_order_relaxed);
     uint32_t rows_count = atomic_load_explicit(&rows->rows, memory_order_relaxed);
+    /* A tail without a row, whose strings found no memory, is replaced: no reader goes there. */
+    if (tail != NULL && tail->first_row == rows_count) tail = tail->previous;
     uint32_t capacity = block_rows(layout, tail == NULL ? 0 : rows_count - tail->first_row);
     if (capacity > UINT32_MAX - 1 - rows_count) return imv_fail(err, IMV_FULL, "head: 2^32 rows of one series");
     struct imv_head_block *block = head_alloc(head, sizeof *block + (size_t)capacity * layout->row_bytes);
@@ -347,7 +349,8 @@ static imv_status start_block(struct imv_head *head, struct imv_head_series *row
     if (tail == NULL) {
         rows->first = block;
     } else {
-        close_block(tail, rows_count, atomic_load_explicit(&rows->rising_rows, memory_order_relaxed) >= rows_count);
+        bool rising = atomic_load_explicit(&rows->rising_rows, memory_order_relaxed) >= rows_count;
+        if (atomic_load_explicit(&tail->next, memory_order_relaxed) == NULL) close_block(tail, rows_count, rising);
         atomic_store_explicit(&tail->next, block, memory_order_release);
     }
     atomic_store_explicit(&rows->tail, block, memory_order_release);

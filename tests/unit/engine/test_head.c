@@ -411,6 +411,56 @@ Test(head, spent_budget_refuses_whole_rows) {
     model_label_release(&label);
 }
 
+static struct imv_shape *shape_of(struct model_label *label, uint32_t field) {
+    struct imv_shape *shape = calloc(1, sizeof *shape + sizeof shape->fields[0]);
+    *shape = (struct imv_shape){.label = &label->label, .id = field, .count = 1, .fields_end = field + 1};
+    shape->fields[0] = &label->fields[field];
+    shape->strings_count = shape->fields[0]->type == IMV_STRING;
+    return shape;
+}
+
+/* A row that is refused after a block was made for it leaves nothing in the way of a row of another shape. */
+Test(head, a_block_without_rows_is_replaced) {
+    enum { TEXT = 4, TEXT_BYTES = 60000 };
+    struct imv_prng prng;
+    imv_prng_init(&prng, 1);
+    struct model_label label;
+    model_label_init(&label, 1, 5, &prng);
+    struct imv_string *string = calloc(1, sizeof *string + TEXT_BYTES);
+    string->size = TEXT_BYTES;
+    struct imv_budget budget;
+    imv_budget_init(&budget, "head_test", 40000);
+    struct imv_series series = {.label = &label.label};
+    struct imv_head *head;
+    cr_assert_eq(imv_head_new(0, 1, 0, &budget, &head, NULL), IMV_OK);
+    struct imv_shape *shapes[5];
+    for (uint32_t i = 0; i < 5; i++) shapes[i] = shape_of(&label, i);
+    const uint32_t fields[] = {TEXT, 0, TEXT, 1, TEXT, 1, 2};
+    uint64_t sequence = 0;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        struct imv_row *row = all_fields_row(shapes[fields[i]], &series);
+        row->timestamp = (int64_t)i;
+        row->cells[0] = fields[i] == TEXT ? imv_string_cell(string) : i;
+        imv_status status = imv_head_append(head, row, sequence + 1, NULL);
+        cr_assert_eq(status, fields[i] == TEXT ? IMV_FULL : IMV_OK);
+        sequence += status == IMV_OK;
+        free(row);
+    }
+    struct imv_rows rows;
+    imv_rows_init(&rows, NULL);
+    cr_assert_eq(imv_head_read(imv_head_find(head, &series), sequence, INT64_MIN, INT64_MAX, NULL, 0, &rows, NULL),
+                 IMV_OK);
+    const int64_t timestamps[] = {1, 3, 5, 6};
+    cr_assert_eq(rows.count, 4);
+    cr_assert_arr_eq(rows.timestamps, timestamps, sizeof timestamps);
+    imv_rows_release(&rows);
+    imv_head_release(head);
+    imv_budget_release(&budget);
+    for (uint32_t i = 0; i < 5; i++) free(shapes[i]);
+    free(string);
+    model_label_release(&label);
+}
+
 /* Reading into rows whose budget is spent must say so and leave nothing behind. */
 Test(head, read_budget_is_respected) {
     struct imv_prng prng;
