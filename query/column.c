@@ -51,20 +51,3 @@ bool imv_row_batch_keep(struct imv_row_batch *batch, const uint16_t *picked, siz
     }
     return true;
 }
-
-bool imv_column_skip(struct imv_arena *arena, const struct imv_column *column, size_t first, size_t rows,
-                     struct imv_column *rest) {
-    imv_assert(rows <= IMV_BATCH_ROWS_MAX);
-    *rest = *column;
-    if (column->constant || column->kind <= IMV_COLUMN_NULL) return true;
-    if (column->kind == IMV_COLUMN_VALUES) {
-        rest->values = column->values + first;
-        return true;
-    }
-    rest->cells = column->cells + first;
-    if (column->valid == NULL) return true;
-    uint16_t picked[IMV_BATCH_ROWS_MAX];
-    for (size_t i = 0; i < rows; i++) picked[i] = (uint16_t)(first + i);
-    rest->valid = gather_bits(arena, column->valid, picked, rows);
-    return rest->valid != NULL;
-}

@@ -116,7 +116,3 @@ bool imv_column_gather(struct imv_arena *arena, const struct imv_column *column,
 
 /* Keeps the rows picked (rising) of every slot. False: out of memory. */
 bool imv_row_batch_keep(struct imv_row_batch *batch, const uint16_t *picked, size_t count);
-
-/* The rows [first, first + rows) as a view; only a bitmap is copied, into arena. False: out of memory. */
-bool imv_column_skip(struct imv_arena *arena, const struct imv_column *column, size_t first, size_t rows,
-                     struct imv_column *rest);

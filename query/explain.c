@@ -162,7 +162,6 @@ enum { COLUMNS_MAX = 4, LINE_BYTES_MAX = 64 * 1024 };
 
 /* Rows of an EXPLAIN or PROFILE while they are sent. */
 struct explain {
-    struct imv_exec *exec;
     struct imv_query_sink *sink;
     uint32_t columns_count;
     uint64_t rows;
@@ -203,10 +202,10 @@ static void give_tree(struct explain *explain, const struct imv_plan *plan, cons
     }
 }
 
-imv_status imv_explain(struct imv_exec *exec, const struct imv_plan *plan, const struct imv_operator *op,
-                       struct imv_query_sink *sink, uint64_t *rows) {
+imv_status imv_explain(const struct imv_plan *plan, const struct imv_operator *op, struct imv_query_sink *sink,
+                       uint64_t *rows) {
     static const struct imv_str names[COLUMNS_MAX] = {{"operator", 8}, {"details", 7}, {"rows", 4}, {"ms", 2}};
-    struct explain explain = {.exec = exec, .sink = sink, .columns_count = op == NULL ? 2 : 4};
+    struct explain explain = {.sink = sink, .columns_count = op == NULL ? 2 : 4};
     if (!sink->begin(sink, names, explain.columns_count)) return IMV_CANCELLED;
     give_tree(&explain, plan, op, 0);
     *rows = explain.rows;

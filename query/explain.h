@@ -15,5 +15,5 @@
 #include "query/ops/operator.h"
 
 /* Sends the rows; op is NULL for EXPLAIN. IMV_CANCELLED: the sink refused. */
-imv_status imv_explain(struct imv_exec *exec, const struct imv_plan *plan, const struct imv_operator *op,
-                       struct imv_query_sink *sink, uint64_t *rows);
+imv_status imv_explain(const struct imv_plan *plan, const struct imv_operator *op, struct imv_query_sink *sink,
+                       uint64_t *rows);

@@ -65,3 +65,5 @@ bool imv_expr_reads_any_slot(const struct imv_expr *expr);
 bool imv_expr_can_fail(const struct imv_expr *expr, const struct imv_value *parameters);
 /* Is another value possible for the same row (rand)? */
 bool imv_expr_is_volatile(const struct imv_expr *expr);
+/* a op b is b op' a, for comparisons. */
+enum imv_binary_op imv_comparison_mirrored(enum imv_binary_op op);

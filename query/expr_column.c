@@ -131,23 +131,13 @@ static void adapt_constant(enum imv_column_kind kind, const struct imv_column *c
 
 /* ---- comparison ---- */
 
-static enum imv_binary_op mirrored(enum imv_binary_op op) {
-    switch (op) {
-        case IMV_BINARY_LESS: return IMV_BINARY_GREATER;
-        case IMV_BINARY_LESS_EQUAL: return IMV_BINARY_GREATER_EQUAL;
-        case IMV_BINARY_GREATER: return IMV_BINARY_LESS;
-        case IMV_BINARY_GREATER_EQUAL: return IMV_BINARY_LESS_EQUAL;
-        default: return op;
-    }
-}
-
 /* *done false: no kernel takes these. */
 static imv_status compare_columns(struct imv_exec *exec, const struct imv_code *code, struct imv_row_batch *batch,
                                   const struct imv_column *arguments, struct imv_column *column, bool *done) {
     struct operand a, b;
     enum imv_binary_op op = code->expr->binary.op;
     bool swap = arguments[0].constant;
-    if (swap) op = mirrored(op);
+    if (swap) op = imv_comparison_mirrored(op);
     operand_of(&arguments[swap], &a);
     operand_of(&arguments[!swap], &b);
     if (b.constant) adapt_constant(a.kind, &arguments[!swap], &b);

@@ -111,6 +111,16 @@ static bool is_stable(struct imv_expr *expr, void *context) {
 
 bool imv_expr_is_volatile(const struct imv_expr *expr) { return !is_stable((struct imv_expr *)expr, NULL); }
 
+enum imv_binary_op imv_comparison_mirrored(enum imv_binary_op op) {
+    switch (op) {
+        case IMV_BINARY_LESS: return IMV_BINARY_GREATER;
+        case IMV_BINARY_LESS_EQUAL: return IMV_BINARY_GREATER_EQUAL;
+        case IMV_BINARY_GREATER: return IMV_BINARY_LESS;
+        case IMV_BINARY_GREATER_EQUAL: return IMV_BINARY_LESS_EQUAL;
+        default: return op;
+    }
+}
+
 /* ---- nodes ---- */
 
 void imv_compiler_init(struct imv_compiler *compiler, struct imv_exec *exec, uint32_t slots_count) {

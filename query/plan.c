@@ -7,7 +7,6 @@
 /* The plan of one branch while it grows upwards. */
 struct planner {
     struct imv_exec *exec;
-    const struct imv_single_query *query;
     struct imv_plan *top;
     uint32_t slots_count;
     const struct imv_plan *window; /* WINDOW whose windows are still in scope and divide the next groups */
@@ -403,7 +402,7 @@ static imv_status plan_clause(struct planner *planner, const struct imv_clause *
 }
 
 static imv_status plan_branch(struct imv_exec *exec, const struct imv_single_query *query, struct imv_plan **plan) {
-    struct planner planner = {.exec = exec, .query = query, .slots_count = query->slots_count};
+    struct planner planner = {.exec = exec, .slots_count = query->slots_count};
     push(&planner, IMV_PLAN_START);
     for (uint32_t i = 0; i < query->clauses_count; i++) {
         IMV_TRY(plan_clause(&planner, &query->clauses[i]));

@@ -118,13 +118,13 @@ static imv_status execute(struct imv_exec *exec, const struct imv_statement *sta
     struct imv_operator *op = NULL;
     bool profile = statement->explain == IMV_EXPLAIN_PROFILE;
     if (statement->explain == IMV_EXPLAIN_PLAN) {
-        imv_status told = imv_explain(exec, plan, NULL, sink, &statistics->rows);
+        imv_status told = imv_explain(plan, NULL, sink, &statistics->rows);
         return told == IMV_CANCELLED ? fail_sink(exec) : told;
     }
     imv_status status = imv_operator_open(exec, NULL, plan, &op);
     if (status == IMV_OK) status = pull(exec, statement, op, profile ? NULL : sink, &statistics->rows);
     if (status == IMV_OK && profile) {
-        status = imv_explain(exec, plan, op, sink, &statistics->rows);
+        status = imv_explain(plan, op, sink, &statistics->rows);
         if (status == IMV_CANCELLED) status = fail_sink(exec);
     }
     imv_operator_close(op);

@@ -7,16 +7,6 @@ imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule
     return plan->input == NULL ? IMV_OK : rule(exec, &plan->input);
 }
 
-enum imv_binary_op imv_comparison_mirrored(enum imv_binary_op op) {
-    switch (op) {
-        case IMV_BINARY_LESS: return IMV_BINARY_GREATER;
-        case IMV_BINARY_LESS_EQUAL: return IMV_BINARY_GREATER_EQUAL;
-        case IMV_BINARY_GREATER: return IMV_BINARY_LESS;
-        case IMV_BINARY_GREATER_EQUAL: return IMV_BINARY_LESS_EQUAL;
-        default: return op;
-    }
-}
-
 imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan) {
     IMV_TRY(imv_rule_push_filters(exec, plan));
     IMV_TRY(imv_rule_tag_conditions(exec, plan));

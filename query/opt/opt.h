@@ -22,6 +22,3 @@ imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, i
 
 /* Applies a rule to each plan below an operator: its input, inner plan or branches. */
 imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule *rule);
-
-/* a op b as b op' a. */
-enum imv_binary_op imv_comparison_mirrored(enum imv_binary_op op);
