@@ -250,8 +250,10 @@ static imv_status is_in(struct imv_call *call, const struct imv_value *a, const 
         return imv_call_fail(call, "TypeError", "InvalidArgumentType", "IN needs a list on its right, not a %s",
                              imv_value_kind_name(list->kind));
     imv_truth truth = IMV_FALSE;
-    for (uint32_t i = 0; i < list->size && truth != IMV_TRUE; i++)
+    for (uint32_t i = 0; i < list->size && truth != IMV_TRUE; i++) {
+        IMV_TRY(imv_exec_step(call->exec));
         truth = imv_truth_or(truth, imv_value_equal(a, &list->items[i]));
+    }
     *result = imv_value_truth(truth);
     return IMV_OK;
 }

@@ -423,7 +423,17 @@ static imv_status percentile_update(struct imv_aggregate_call *call, void *state
     return status;
 }
 
-static int order_values(const void *a, const void *b) { return imv_value_order(a, b); }
+struct ordering {
+    struct imv_exec *exec;
+    imv_status failed; /* of a poll while sorting */
+};
+
+static int order_values(const void *a, const void *b, void *context) {
+    struct ordering *ordering = context;
+    if (ordering->failed != IMV_OK) return 0;
+    ordering->failed = imv_exec_step(ordering->exec);
+    return imv_value_order(a, b);
+}
 
 /* Sorts the values and checks the fraction. */
 static imv_status percentile_begin(struct imv_aggregate_call *call, struct values *values, double *fraction) {
@@ -433,8 +443,9 @@ static imv_status percentile_begin(struct imv_aggregate_call *call, struct value
     if (!(*fraction >= 0 && *fraction <= 1))
         return imv_call_fail(&call->call, "ArgumentError", "NumberOutOfRange", "%s needs a fraction between 0 and 1",
                              call->call.name);
-    if (values->count > 1) qsort(values->items, values->count, sizeof *values->items, order_values);
-    return IMV_OK;
+    struct ordering ordering = {call->call.exec, IMV_OK};
+    if (values->count > 1) qsort_r(values->items, values->count, sizeof *values->items, order_values, &ordering);
+    return ordering.failed;
 }
 
 /* Between the two neighbours. */
