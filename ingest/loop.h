@@ -152,5 +152,8 @@ void imv_conn_resume(struct imv_conn *conn);
 void imv_conn_close(struct imv_conn *conn);
 /* Closes now, dropping queued output. closed follows, not within this call. */
 void imv_conn_abort(struct imv_conn *conn);
+/* True when the peer has ended or reset its side and nothing that it sent is left unread. A paused connection does not
+ * notice by itself; this looks at the socket, one system call. */
+bool imv_conn_peer_gone(const struct imv_conn *conn);
 /* Replaces the loop's idle time for this connection; 0: never. Checked to a tenth of a second. */
 void imv_conn_set_idle(struct imv_conn *conn, int64_t idle_ns);

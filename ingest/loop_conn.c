@@ -585,6 +585,13 @@ void imv_conn_abort(struct imv_conn *conn) {
     imv_conn_touch(conn);
 }
 
+bool imv_conn_peer_gone(const struct imv_conn *conn) {
+    char byte;
+    if (conn->ended) return true;
+    ssize_t size = recv(conn->fd, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 void imv_conn_set_idle(struct imv_conn *conn, int64_t idle_ns) {
     conn->idle_ns = idle_ns;
     imv_conn_touch(conn);

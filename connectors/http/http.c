@@ -332,6 +332,14 @@ static void cut_late_heads(struct imv_http *http, int64_t now) {
     }
 }
 
+static void cut_lost_clients(struct imv_http *http) {
+    for (struct imv_http_request *request = http->sessions; request != NULL; request = request->next) {
+        bool pending = request->begun && request->ended && request->reply != REPLY_DONE && request->handler != NULL;
+        if (pending && request->handler->ends_with_client && imv_conn_peer_gone(request->conn))
+            imv_conn_abort(request->conn); /* closed follows, and finishes the request */
+    }
+}
+
 int64_t imv_http_turn(struct imv_http *http) {
     for (struct imv_http_request *request = http->waiting; request != NULL;) {
         struct imv_http_request *next = request->waiting_next; /* turn may complete the request and unlink it */
@@ -341,6 +349,7 @@ int64_t imv_http_turn(struct imv_http *http) {
     int64_t now = now_ns(http);
     if (now >= http->next_sweep_ns) {
         cut_late_heads(http, now);
+        cut_lost_clients(http);
         http->next_sweep_ns = now + sweep_ns;
     }
     return http->sessions == NULL ? INT64_MAX : http->next_sweep_ns;

@@ -41,6 +41,9 @@ struct imv_http_handler {
     void (*drained)(struct imv_http_request *request);
     /* The request is over. May be NULL. */
     void (*finish)(struct imv_http_request *request);
+    /* A client that ends its side while its reply is pending has gone away: the connection is cut, which finishes the
+     * request. For work that nobody waits for any more; looked at once a second. */
+    bool ends_with_client;
 };
 
 struct imv_http_route {

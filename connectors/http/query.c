@@ -351,4 +351,5 @@ const struct imv_http_handler imv_http_query_handler = {
     .end = end,
     .drained = drained,
     .finish = finish,
+    .ends_with_client = true,
 };

@@ -4,7 +4,8 @@
  * `Accept` chooses JSON (default), application/x-ndjson or text/csv; ?time=ns prints times as integers.
  *
  * The statement runs on a thread of the query pool, which writes text into a bounded buffer; the loop moves it to the
- * connection. A client that reads slowly stops the query at QUERY_OUTPUT_BYTES_MAX, one that goes away cancels it. An
+ * connection. A client that reads slowly stops the query at QUERY_OUTPUT_BYTES_MAX, one that goes away
+ * (closes or half-closes its side) cancels it within about a second. An
  * answer that fits the buffer goes out whole with its status; a longer one is chunked, and an error in its middle is told
  * inside (see query/sink/sink.h).
  *

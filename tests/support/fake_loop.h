@@ -183,6 +183,10 @@ imv_status imv_conn_send(struct imv_conn *conn, const void *bytes, size_t size) 
     return IMV_OK;
 }
 
+bool imv_conn_peer_gone(const struct imv_conn *conn) {
+    (void)conn;
+    return false;
+}
 bool imv_conn_may_send(struct imv_conn *conn, size_t size) {
     if (imv_conn_unsent(conn) == 0) return true;
     if (size <= IMV_CONN_OUTPUT_BYTES_MAX && imv_conn_unsent(conn) <= IMV_CONN_OUTPUT_BYTES_MAX - size) return true;

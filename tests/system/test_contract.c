@@ -257,6 +257,31 @@ Test(contract, a_wrong_statement_is_refused_with_code_place_and_snippet) {
     cr_expect_eq(post("/query", "Content-Type: application/json\r\n", "{\"query\": 1}", answer, sizeof answer), 400);
 }
 
+/* The value of a metric without labels. */
+static long metric(const char *name) {
+    char text[256 * 1024], line[128];
+    int fd = test_connect(server.http_port);
+    send_text(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_assert_eq(read_response(fd, text, sizeof text), 200);
+    close(fd);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(text, line);
+    cr_assert_not_null(at, "there is no metric %s", name);
+    return strtol(at + strlen(line), NULL, 10);
+}
+
+Test(contract, a_query_whose_client_went_away_is_cancelled) {
+    static const char text[] =
+        "UNWIND range(1, 5000) AS a UNWIND range(1, 5000) AS b UNWIND range(1, 5000) AS c RETURN count(*)";
+    int fd = test_connect(server.http_port);
+    send_text(fd, "POST /query HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", strlen(text), text);
+    for (int i = 0; i < 100 && metric("imvdb_queries_running") == 0; i++) usleep(10000);
+    cr_expect_eq(metric("imvdb_queries_running"), 1, "the query takes minutes");
+    close(fd);
+    for (int i = 0; i < 500 && metric("imvdb_queries_running") > 0; i++) usleep(10000);
+    cr_expect_eq(metric("imvdb_queries_running"), 0);
+}
+
 /* ---- limits and errors of HTTP ---- */
 
 Test(contract, requests_beyond_a_limit_are_refused_with_their_status) {
