@@ -285,8 +285,10 @@ static void wait_for_signal(const sigset_t *signals) {
 static imv_status serve(struct server *server, const sigset_t *signals, struct imv_error *err) {
     for (uint32_t i = 0; i < server->shards; i++) {
         int error = pthread_create(&server->members[i].thread, NULL, run_member, &server->members[i]);
-        /* A thread that is missing would leave the others at the barrier for ever. */
-        if (error != 0) return imv_fail_errno(err, IMV_NO_MEMORY, error, "server: cannot start a shard thread");
+        if (error == 0) continue;
+        /* The threads that did start wait at the barrier for one that will never come. Nothing is served yet. */
+        imv_log(IMV_LOG_ERROR, "server", "cannot start the thread of shard %u: %s", i, strerror(error));
+        _exit(EXIT_FAILURE);
     }
     imv_status status = judge_phase(server, err);
     for (int phase = 0; status == IMV_OK && phase < 2; phase++) status = judge_phase(server, err);

@@ -41,5 +41,6 @@ int imv_command_serve(int argc, char **argv) {
         if (set_flag(&config, argv[i] + 2, argv[i + 1], &err) != IMV_OK)
             return imv_command_usage("serve", "%s", err.message);
     }
+    if (config.data[0] == 0) return imv_command_usage("serve", "no data directory given: --data DIR is needed");
     return imv_server_run(&config, &err) == IMV_OK ? 0 : imv_command_fail("serve", &err);
 }

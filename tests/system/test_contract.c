@@ -348,7 +348,7 @@ Test(contract, start_up_failures_say_what_is_wrong) {
     const char *const open_address[] = {"serve", "--data", "/tmp/x", "--http", "0.0.0.0:0", NULL};
     expect_refusal(open_address, 1, "loopback");
     const char *const missing[] = {"serve", NULL};
-    expect_refusal(missing, 1, "--data");
+    expect_refusal(missing, 2, "--data");
     const char *const command[] = {"sevre", NULL};
     expect_refusal(command, 2, "sevre");
     char taken[64], other[256];
