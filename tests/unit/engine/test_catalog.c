@@ -1,10 +1,11 @@
+#include "tests/support/threaded.h"
+
 #include "engine/catalog_internal.h"
 
 #include "storage/base/prng.h"
 #include "storage/kv.h"
 #include "tests/support/kv_memory.h"
 
-#include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
+#include "tests/support/threaded.h"
+
 #include "engine/head.h"
 #include "engine/rows.h"
 #include "storage/base/budget.h"
 #include "tests/support/rows_model.h"
 
-#include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
