@@ -155,11 +155,11 @@ static void change(struct imv_sim *sim, struct input *input) {
         case 2: memmove(place, bytes + value % (size / BLOCK) * BLOCK, BLOCK); break;
         case 3: /* a header field */
             place[at % 80] = (uint8_t)value;
-            reseal(place, block, size - block * BLOCK);
+            reseal(place, block, (size / BLOCK - block) * BLOCK); /* sealing pads to whole blocks */
             break;
         case 4:
             place[at % 80] ^= (uint8_t)(1u << value % 8);
-            reseal(place, block, size - block * BLOCK);
+            reseal(place, block, (size / BLOCK - block) * BLOCK); /* sealing pads to whole blocks */
             break;
         default: /* what follows in the input, as it is */
             for (unsigned i = 0; i < value && at + i < BLOCK; i++) place[at + i] = (uint8_t)take(input);
