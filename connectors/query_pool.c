@@ -20,7 +20,7 @@ struct imv_query_pool {
 };
 
 static bool may_start(const struct imv_query_pool *pool) {
-    return pool->first != NULL && (pool->running < pool->running_max || pool->stopping);
+    return pool->first != NULL && pool->running < pool->running_max;
 }
 
 static void *work(void *argument);
@@ -51,6 +51,7 @@ static void *work(void *argument) {
         if (job == NULL) break;
         pool->first = job->next;
         if (pool->first == NULL) pool->last = &pool->first;
+        if (pool->first == NULL && pool->stopping) pthread_cond_broadcast(&pool->work); /* the others may end */
         pool->queued--;
         pool->running++;
         call_thread(pool); /* two calls may have reached this one thread */
