@@ -95,7 +95,6 @@ void imv_head_release(struct imv_head *head) {
     free(head);
 }
 
-uint64_t imv_head_generation(const struct imv_head *head) { return head->generation; }
 uint64_t imv_head_sequence_base(const struct imv_head *head) { return head->sequence_base; }
 size_t imv_head_bytes(const struct imv_head *head) { return atomic_load_explicit(&head->bytes, memory_order_relaxed); }
 uint64_t imv_head_rows(const struct imv_head *head) { return atomic_load_explicit(&head->rows, memory_order_relaxed); }

@@ -43,7 +43,6 @@ void imv_head_release(struct imv_head *head); /* any thread; frees at the last; 
  * head without a budget runs out. */
 imv_status imv_head_append(struct imv_head *head, const struct imv_row *row, uint64_t sequence, struct imv_error *err);
 
-uint64_t imv_head_generation(const struct imv_head *head);
 size_t imv_head_bytes(const struct imv_head *head);  /* memory it holds; any thread */
 uint64_t imv_head_rows(const struct imv_head *head); /* any thread */
 
