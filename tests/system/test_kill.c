@@ -5,6 +5,7 @@
  * IMV_KILL_CYCLES sets the number of cycles (default 5). */
 #include "connectors/cli/ask.h"
 #include "storage/base/prng.h"
+#include "storage/value.h"
 #include "tests/support/program.h"
 
 #include <criterion/criterion.h>
@@ -79,7 +80,7 @@ static void *write_rows(void *argument) {
 }
 
 /* 0 + 1 + 4 + ... + (n-1)^2: with count, sum, minimum and maximum it leaves no room for a row too many and one too few. */
-static int64_t sum_of_squares(int64_t n) { return (n - 1) * n / 2 * (2 * n - 1) / 3; }
+static int64_t sum_of_squares(int64_t n) { return (int64_t)((imv_int128)(n - 1) * n * (2 * n - 1) / 6); }
 
 /* Asks for count, sum of squares, min, max and sum of each series and checks them against the writers. */
 static void check(struct test_server *server, struct writer *writers, int cycle) {
