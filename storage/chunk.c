@@ -24,43 +24,31 @@
  *                 u8 1 (the first run has values) or 2 (it has none) | runs: varint | block of run lengths less 1
  *
  * Statistics of a timestamp vector: distance of its first from the chunk's start (varint; left out for vector 0), then
- * of its last from its first (varint). Statistics of a column's vector:
- *
- *     flags u8 | rows without value: varint, if NULLS | end here if that is all rows, or of a STRING
- *     NaN count: varint, if NANS
- *     integers:          min: zigzag | max - min | first - min | last - min | sum - count * min, up to 128 bits
- *     floats, DECIMAL:   digits: u8 | min * 10^digits: zigzag | and of the others, as above | sum: 8 bytes
- *     floats, otherwise: first | last | min | max | sum: 8 bytes each; min and max are left out when all are NaN
- *
- * With SAME, min, max, first and last are one cell: it is stored once, and the integers' sum is not.
+ * of its last from its first (varint). Those of a column's vector: see chunk_statistics.h.
  */
 #include "storage/chunk.h"
 
 #include "storage/base/arena.h"
 #include "storage/base/assert.h"
 #include "storage/base/hash.h"
+#include "storage/chunk_statistics.h"
 #include "storage/codec/codec.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-    FORMAT = 0xc1,
+    FORMAT = 0xc2,
     CHECKSUM_BYTES = 8,
     HEADER_BYTES = 14,
     CODEC_BITS = 5,
     ENTRY_FIXED_BYTES = 5, /* tag and checksum */
-    STATISTICS_BYTES_MAX = 80,
     VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
 };
 _Static_assert((int)IMV_VECTOR_ROWS == (int)IMV_PACK_COUNT_MAX, "a codec takes a vector");
 _Static_assert(IMV_CODECS_COUNT <= 1 << CODEC_BITS, "the tag has five bits for the codec");
 
-__extension__ typedef unsigned __int128 uint128;
-
-enum statistics_flag { NULLS = 1, NANS = 2, SAME = 4, DECIMAL = 8, ALL_FLAGS = 15 };
 enum validity_kind { VALID_BITS = 0, VALID_RUNS_FIRST_SET = 1, VALID_RUNS_FIRST_CLEAR = 2 };
 
 static uint64_t seed_of(const struct imv_chunk_id *id) {
@@ -84,239 +72,6 @@ static inline uint32_t get_number(const uint8_t *from, unsigned bytes) {
     uint32_t number = 0;
     for (unsigned i = 0; i < bytes; i++) number |= (uint32_t)from[i] << (8 * i);
     return number;
-}
-
-static uint8_t *put_sum(uint8_t *to, uint128 sum) {
-    for (; sum >= 0x80; sum >>= 7) *to++ = (uint8_t)sum | 0x80;
-    *to++ = (uint8_t)sum;
-    return to;
-}
-
-static const uint8_t *get_sum(const uint8_t *from, const uint8_t *end, uint128 *sum) {
-    *sum = 0;
-    for (unsigned shift = 0; shift < 128 && from < end; shift += 7) {
-        uint8_t byte = *from++;
-        *sum |= (uint128)(byte & 0x7f) << shift;
-        if (byte < 0x80) return from;
-    }
-    return NULL;
-}
-
-/* ---- statistics: gathering ---- */
-
-static void gather_integers(const uint64_t *cells, size_t count, bool is_unsigned,
-                            struct imv_chunk_statistics *statistics) {
-    uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0;
-    int64_t low = INT64_MAX, high = INT64_MIN;
-    uint64_t low_halves = 0, high_halves = 0;
-    for (size_t i = 0; i < count; i++) {
-        int64_t value = (int64_t)(cells[i] ^ flip);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
-    }
-    statistics->min = (uint64_t)low ^ flip;
-    statistics->max = (uint64_t)high ^ flip;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t distance = cells[i] - statistics->min;
-        low_halves += distance & UINT32_MAX;
-        high_halves += distance >> 32;
-    }
-    imv_int128 least = is_unsigned ? (imv_int128)statistics->min : (imv_int128)(int64_t)statistics->min;
-    statistics->sum_integer = least * (imv_int128)count + (imv_int128)low_halves + ((imv_int128)high_halves << 32);
-}
-
-static void gather_floats(const uint64_t *cells, size_t count, struct imv_chunk_statistics *statistics) {
-    double sum = 0, low = INFINITY, high = -INFINITY;
-    uint32_t nan_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        double value = imv_cell_float(cells[i]);
-        if (isnan(value)) {
-            nan_count++;
-            continue;
-        }
-        sum += value;
-        if (value < low || i == nan_count) low = value;
-        if (value > high || i == nan_count) high = value;
-    }
-    statistics->nan_count = nan_count;
-    statistics->min = nan_count == count ? 0 : imv_float_cell(low);
-    statistics->max = nan_count == count ? 0 : imv_float_cell(high);
-    statistics->sum_float = sum;
-}
-
-/* Of the count values that are there, in row order. */
-static void gather(imv_type type, const uint64_t *cells, size_t count, struct imv_chunk_statistics *statistics) {
-    *statistics = (struct imv_chunk_statistics){.count = (uint32_t)count};
-    if (count == 0 || type == IMV_STRING) return;
-    statistics->first = cells[0];
-    statistics->last = cells[count - 1];
-    if (type == IMV_FLOAT)
-        gather_floats(cells, count, statistics);
-    else
-        gather_integers(cells, count, type == IMV_UINTEGER, statistics);
-}
-
-/* ---- statistics: writing ---- */
-
-static const double decimal_power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
-enum { DIGITS_MAX = sizeof decimal_power / sizeof *decimal_power - 1 };
-
-/* The four cells as integers over 10^digits. A correctly rounded quotient of exact operands gives back every decimal. */
-static bool as_decimals(const uint64_t cells[4], unsigned digits, int64_t integers[4]) {
-    for (int i = 0; i < 4; i++) {
-        double scaled = imv_cell_float(cells[i]) * decimal_power[digits];
-        if (!(fabs(scaled) < 0x1p52)) return false;
-        integers[i] = (int64_t)nearbyint(scaled); /* -0 becomes 0 and is refused below */
-        if (imv_float_cell((double)integers[i] / decimal_power[digits]) != cells[i]) return false;
-    }
-    return true;
-}
-
-static uint8_t *put_range(uint8_t *to, const uint64_t cells[4], bool same) {
-    to = imv_put_varint(to, imv_zigzag((int64_t)cells[0]));
-    for (int i = 1; i < 4 && !same; i++) to = imv_put_varint(to, cells[i] - cells[0]);
-    return to;
-}
-
-static uint8_t *put_floats(uint8_t *to, const struct imv_chunk_statistics *statistics, uint8_t *flags) {
-    const uint64_t cells[4] = {statistics->min, statistics->max, statistics->first, statistics->last};
-    int64_t integers[4];
-    unsigned digits = 0;
-    bool all_nan = statistics->nan_count == statistics->count;
-    while (digits <= DIGITS_MAX && !as_decimals(cells, digits, integers)) digits++;
-    if (!all_nan && digits <= DIGITS_MAX) {
-        *flags |= DECIMAL;
-        *to++ = (uint8_t)digits;
-        to = put_range(to, (uint64_t *)integers, *flags & SAME);
-    } else {
-        const uint64_t order[4] = {statistics->first, statistics->last, statistics->min, statistics->max};
-        for (int i = 0; i < (*flags & SAME ? 1 : all_nan ? 2 : 4); i++, to += 8) imv_put_u64(to, order[i]);
-    }
-    imv_put_u64(to, imv_float_cell(statistics->sum_float));
-    return to + 8;
-}
-
-static uint8_t *put_integers(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics, bool same) {
-    const uint64_t cells[4] = {statistics->min, statistics->max, statistics->first, statistics->last};
-    to = put_range(to, cells, same);
-    if (same) return to;
-    imv_int128 least = type == IMV_UINTEGER ? (imv_int128)statistics->min : (imv_int128)(int64_t)statistics->min;
-    return put_sum(to, (uint128)(statistics->sum_integer - least * (imv_int128)statistics->count));
-}
-
-static bool is_same(const struct imv_chunk_statistics *statistics) {
-    bool all_nan = statistics->nan_count == statistics->count;
-    return statistics->first == statistics->last &&
-           (all_nan || (statistics->min == statistics->first && statistics->max == statistics->first));
-}
-
-static uint8_t *put_statistics(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics,
-                               uint32_t rows) {
-    uint8_t *flags = to++;
-    *flags = statistics->count < rows ? NULLS : 0;
-    if (statistics->count < rows) to = imv_put_varint(to, rows - statistics->count);
-    if (statistics->count == 0 || type == IMV_STRING) return to;
-    if (is_same(statistics)) *flags |= SAME;
-    if (statistics->nan_count > 0) {
-        *flags |= NANS;
-        to = imv_put_varint(to, statistics->nan_count);
-    }
-    return type == IMV_FLOAT ? put_floats(to, statistics, flags) : put_integers(to, type, statistics, *flags & SAME);
-}
-
-/* ---- statistics: reading ---- */
-
-/* cells: min, max, first, last. */
-static const uint8_t *get_range(const uint8_t *from, const uint8_t *end, uint64_t cells[4], bool same) {
-    uint64_t number;
-    from = imv_get_varint(from, end, &number);
-    if (from == NULL) return NULL;
-    cells[0] = cells[1] = cells[2] = cells[3] = (uint64_t)imv_unzigzag(number);
-    for (int i = 1; i < 4 && !same; i++) {
-        from = imv_get_varint(from, end, &number);
-        if (from == NULL) return NULL;
-        cells[i] += number;
-    }
-    return from;
-}
-
-static const uint8_t *get_floats(const uint8_t *from, const uint8_t *end, unsigned flags,
-                                 struct imv_chunk_statistics *statistics) {
-    uint64_t cells[4] = {0};
-    bool all_nan = statistics->nan_count == statistics->count;
-    if (flags & DECIMAL) {
-        if (from == end || *from > DIGITS_MAX) return NULL;
-        double divisor = decimal_power[*from++];
-        from = get_range(from, end, cells, flags & SAME);
-        if (from == NULL) return NULL;
-        for (int i = 0; i < 4; i++) cells[i] = imv_float_cell((double)(int64_t)cells[i] / divisor);
-    } else {
-        uint64_t order[4] = {0};
-        int stored = flags & SAME ? 1 : all_nan ? 2 : 4;
-        if (end - from < 8 * stored) return NULL;
-        for (int i = 0; i < stored; i++, from += 8) order[i] = imv_get_u64(from);
-        if (flags & SAME) order[1] = order[2] = order[3] = order[0];
-        cells[0] = all_nan ? 0 : order[2];
-        cells[1] = all_nan ? 0 : order[3];
-        cells[2] = order[0];
-        cells[3] = order[1];
-    }
-    if (end - from < 8) return NULL;
-    statistics->min = cells[0];
-    statistics->max = cells[1];
-    statistics->first = cells[2];
-    statistics->last = cells[3];
-    statistics->sum_float = imv_cell_float(imv_get_u64(from));
-    return from + 8;
-}
-
-static const uint8_t *get_integers(const uint8_t *from, const uint8_t *end, unsigned flags, imv_type type,
-                                   struct imv_chunk_statistics *statistics) {
-    uint64_t cells[4];
-    from = get_range(from, end, cells, flags & SAME);
-    if (from == NULL) return NULL;
-    statistics->min = cells[0];
-    statistics->max = cells[1];
-    statistics->first = cells[2];
-    statistics->last = cells[3];
-    uint128 above = 0;
-    if ((flags & SAME) == 0) from = get_sum(from, end, &above);
-    imv_int128 least = type == IMV_UINTEGER ? (imv_int128)cells[0] : (imv_int128)(int64_t)cells[0];
-    uint128 sum = (uint128)(least * (imv_int128)statistics->count) + above;
-    statistics->sum_integer = (imv_int128)sum;
-    return from;
-}
-
-/* Reads flags and counts. Returns where the rest starts. */
-static const uint8_t *get_counts(const uint8_t *from, const uint8_t *end, uint32_t rows, unsigned *flags,
-                                 struct imv_chunk_statistics *statistics) {
-    uint64_t nulls = 0;
-    if (from == end || *from > ALL_FLAGS) return NULL;
-    *flags = *from++;
-    if (*flags & NULLS) {
-        from = imv_get_varint(from, end, &nulls);
-        if (from == NULL || nulls == 0 || nulls > rows) return NULL;
-    }
-    statistics->count = rows - (uint32_t)nulls;
-    return from;
-}
-
-static bool parse_statistics(const uint8_t *from, const uint8_t *end, imv_type type, uint32_t rows,
-                             struct imv_chunk_statistics *statistics) {
-    unsigned flags;
-    uint64_t nan_count = 0;
-    *statistics = (struct imv_chunk_statistics){0};
-    from = get_counts(from, end, rows, &flags, statistics);
-    if (from == NULL) return false;
-    if (statistics->count == 0 || type == IMV_STRING) return from == end && (flags & ~(unsigned)NULLS) == 0;
-    if (flags & NANS) from = imv_get_varint(from, end, &nan_count);
-    if (from == NULL || nan_count > statistics->count) return false;
-    statistics->nan_count = (uint32_t)nan_count;
-    if (type == IMV_FLOAT)
-        from = get_floats(from, end, flags, statistics);
-    else
-        from = flags & (NANS | DECIMAL) ? NULL : get_integers(from, end, flags, type, statistics);
-    return from == end;
 }
 
 /* ---- which rows have a value ---- */
@@ -444,7 +199,7 @@ static imv_status append_numbers(struct encoder *encoder, const struct imv_codec
 static imv_status append_statistics(struct encoder *encoder, const uint8_t *bytes, const uint8_t *end,
                                     struct imv_error *err) {
     size_t size = (size_t)(end - bytes);
-    imv_assert(size <= STATISTICS_BYTES_MAX);
+    imv_assert(size <= IMV_CHUNK_STATISTICS_BYTES_MAX);
     return imv_buffer_append(&encoder->statistics, bytes, size) ? IMV_OK : no_room(&encoder->statistics, size, err);
 }
 
@@ -461,7 +216,7 @@ static imv_status encode_times(struct encoder *encoder, const int64_t *timestamp
         imv_codec_id codec = IMV_CODEC_RAW;
         size_t data_start = encoder->data.size;
         IMV_TRY(append_numbers(encoder, &input, &codec, err));
-        uint8_t bytes[STATISTICS_BYTES_MAX], *to = bytes;
+        uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX], *to = bytes;
         if (first > 0) to = imv_put_varint(to, (uint64_t)times[0] - (uint64_t)timestamps[0]);
         to = imv_put_varint(to, distances[count - 1]);
         IMV_TRY(append_statistics(encoder, bytes, to, err));
@@ -504,9 +259,10 @@ static imv_status encode_vector(struct encoder *encoder, const struct imv_vector
         IMV_TRY(append_numbers(encoder, &input, &codec, err));
     }
     struct imv_chunk_statistics statistics;
-    gather(values->type, cells, count, &statistics);
-    uint8_t bytes[STATISTICS_BYTES_MAX];
-    IMV_TRY(append_statistics(encoder, bytes, put_statistics(bytes, values->type, &statistics, (uint32_t)rows), err));
+    imv_chunk_statistics_gather(values->type, cells, count, &statistics);
+    uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX];
+    IMV_TRY(append_statistics(encoder, bytes,
+                              imv_chunk_statistics_put(bytes, values->type, &statistics, (uint32_t)rows), err));
     add_entry(encoder, values->type, codec, data_start);
     return IMV_OK;
 }
@@ -721,8 +477,9 @@ imv_type imv_chunk_column_type(const struct imv_chunk *chunk, uint32_t index) {
 static bool statistics_of(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
                           struct imv_chunk_statistics *statistics) {
     struct piece piece = column_piece(chunk, index, vector);
-    return parse_statistics(chunk->statistics + piece.statistics_start, chunk->statistics + piece.statistics_end,
-                            piece.type, imv_chunk_vector_rows(chunk, vector), statistics);
+    return imv_chunk_statistics_parse(chunk->statistics + piece.statistics_start,
+                                      chunk->statistics + piece.statistics_end, piece.type,
+                                      imv_chunk_vector_rows(chunk, vector), statistics);
 }
 
 void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
@@ -783,15 +540,14 @@ imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index
     struct piece piece = column_piece(chunk, index, vector);
     IMV_TRY(check_piece(chunk, &piece, (size_t)(index + 1) * chunk->vectors + vector, err));
     uint32_t rows = imv_chunk_vector_rows(chunk, vector);
-    struct imv_chunk_statistics counts;
-    unsigned flags;
-    if (get_counts(chunk->statistics + piece.statistics_start, chunk->statistics + piece.statistics_end, rows, &flags,
-                   &counts) == NULL)
+    uint32_t count;
+    if (!imv_chunk_statistics_count(chunk->statistics + piece.statistics_start,
+                                    chunk->statistics + piece.statistics_end, rows, &count))
         return corrupt(&chunk->id, err, "bad statistics");
     const uint8_t *from = chunk->data + piece.data_start, *end = chunk->data + piece.data_end;
     memset(valid, 0, IMV_VECTOR_WORDS * sizeof *valid);
-    *all_valid = counts.count == rows;
-    if (counts.count == 0) {
+    *all_valid = count == rows;
+    if (count == 0) {
         if (from != end) return corrupt(&chunk->id, err, "data of a column without values");
         memset(cells, 0, rows * sizeof *cells);
         return IMV_OK;
@@ -800,10 +556,47 @@ imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index
         for (uint32_t row = 0; row < rows; row += 64)
             valid[row / 64] = rows - row >= 64 ? UINT64_MAX : (UINT64_C(1) << (rows - row)) - 1;
     else
-        from = get_validity(from, end, valid, rows, counts.count);
+        from = get_validity(from, end, valid, rows, count);
     if (from == NULL) return corrupt(&chunk->id, err, "bad map of the rows that have values");
-    IMV_TRY(decode_values(chunk, &piece, from, counts.count, cells, arena, err));
-    if (!*all_valid) spread(cells, valid, rows, counts.count);
+    IMV_TRY(decode_values(chunk, &piece, from, count, cells, arena, err));
+    if (!*all_valid) spread(cells, valid, rows, count);
+    return IMV_OK;
+}
+
+/* ---- aggregation ---- */
+
+void imv_chunk_aggregate_cells(imv_type type, const uint64_t *cells, const uint64_t *valid, uint32_t row_from,
+                               uint32_t row_count, struct imv_chunk_statistics *out) {
+    uint64_t there[IMV_VECTOR_ROWS + 1]; /* one more: a value is written before it is known to be there */
+    size_t count = 0;
+    imv_assert(row_count <= IMV_VECTOR_ROWS);
+    for (uint32_t row = row_from; row < row_from + row_count && valid != NULL; row++) {
+        there[count] = cells[row];
+        count += imv_bit_get(valid, row);
+    }
+    if (valid == NULL)
+        imv_chunk_statistics_gather(type, cells + row_from, row_count, out);
+    else
+        imv_chunk_statistics_gather(type, there, count, out);
+}
+
+imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t row_from,
+                                      uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err) {
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector);
+    imv_assert(row_from <= rows && row_count <= rows - row_from);
+    if (row_count == rows) {
+        if (statistics_of(chunk, index, vector, out)) return IMV_OK;
+        return corrupt(&chunk->id, err, "bad statistics");
+    }
+    uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+    bool all_valid;
+    struct imv_arena arena;
+    imv_arena_init(&arena, 64 << 10, NULL);
+    imv_status status = imv_chunk_decode_column(chunk, index, vector, cells, valid, &all_valid, &arena, err);
+    imv_arena_release(&arena);
+    IMV_TRY(status);
+    imv_type type = imv_chunk_column_type(chunk, index);
+    imv_chunk_aggregate_cells(type, cells, all_valid ? NULL : valid, row_from, row_count, out);
     return IMV_OK;
 }
 
@@ -817,14 +610,6 @@ static imv_status check_times(const struct imv_chunk *chunk, uint32_t vector, st
     return IMV_OK;
 }
 
-static bool statistics_equal(imv_type type, const struct imv_chunk_statistics *a,
-                             const struct imv_chunk_statistics *b) {
-    bool counts = a->count == b->count && a->nan_count == b->nan_count;
-    if (type == IMV_STRING) return counts;
-    return counts && a->min == b->min && a->max == b->max && a->first == b->first && a->last == b->last &&
-           a->sum_integer == b->sum_integer && imv_float_cell(a->sum_float) == imv_float_cell(b->sum_float);
-}
-
 static imv_status check_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, struct imv_arena *arena,
                                struct imv_error *err) {
     uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
@@ -835,8 +620,8 @@ static imv_status check_column(const struct imv_chunk *chunk, uint32_t index, ui
         if (imv_bit_get(valid, row)) cells[count++] = cells[row];
     imv_type type = imv_chunk_column_type(chunk, index);
     struct imv_chunk_statistics stored, gathered;
-    gather(type, cells, count, &gathered);
-    if (!statistics_of(chunk, index, vector, &stored) || !statistics_equal(type, &stored, &gathered))
+    imv_chunk_statistics_gather(type, cells, count, &gathered);
+    if (!statistics_of(chunk, index, vector, &stored) || !imv_chunk_statistics_equal(type, &stored, &gathered))
         return corrupt(&chunk->id, err, "its statistics are not those of its values");
     return IMV_OK;
 }

@@ -19,6 +19,7 @@
 
 #include "storage/base/buffer.h"
 #include "storage/base/status.h"
+#include "storage/sum.h"
 #include "storage/value.h"
 
 enum {
@@ -65,15 +66,19 @@ struct imv_chunk {
     uint8_t id_bytes, data_end_bytes, statistics_end_bytes;
 };
 
-/* Statistics of one column in one vector. Of strings only the count is kept; of FLOAT, min and max leave NaN out and
- * sum is defined as the sequential sum in row order of the values that are not NaN. */
+/* Statistics of the rows of one column in one vector, or in a part of one. Of strings only the count is kept.
+ *
+ * FLOAT: min, max and sum leave NaN out; of two zeros the negative one is less, so min and max have one answer. The sum
+ * is the pair of sum.h, so that sums of parts, merged with imv_sum_merge, round to the same double however the rows were
+ * cut into vectors and chunks; a part's sum may differ in bits of `low` that rounding never shows. Add values of rows with
+ * imv_sum_add, and round once, at the end. */
 struct imv_chunk_statistics {
-    uint32_t count;       /* rows with a value */
-    uint32_t nan_count;   /* of FLOAT */
-    uint64_t min, max;    /* cells; undefined when count == nan_count */
-    uint64_t first, last; /* cells of the first and the last row with a value */
-    double sum_float;
-    imv_int128 sum_integer; /* INTEGER, UINTEGER, BOOLEAN: exact */
+    uint32_t count;           /* rows with a value */
+    uint32_t nan_count;       /* of FLOAT */
+    uint64_t min, max;        /* cells; undefined when count == nan_count */
+    uint64_t first, last;     /* cells of the first and the last row with a value */
+    struct imv_sum sum_float; /* FLOAT */
+    imv_int128 sum_integer;   /* INTEGER, UINTEGER, BOOLEAN: exact */
 };
 
 /* Checks header, directory and statistics and fills chunk. IMV_CORRUPT names what does not verify. */
@@ -107,6 +112,17 @@ imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector
  * *all_valid tells). Strings are put into arena. IMV_CORRUPT, IMV_NO_MEMORY. */
 imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint64_t *cells,
                                    uint64_t *valid, bool *all_valid, struct imv_arena *arena, struct imv_error *err);
+
+/* Statistics of row_count rows of a vector from row_from on; rows without a value count as none, and none give all zero.
+ * A whole vector is answered from what is stored, a part from as little decoding as its codec allows; who needs many
+ * parts of one vector decodes it once and calls imv_chunk_aggregate_cells. IMV_CORRUPT, IMV_NO_MEMORY. */
+imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t row_from,
+                                      uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err);
+
+/* The same of cells that imv_chunk_decode_column gave, or any others; valid may be NULL when every row has a value.
+ * At most IMV_VECTOR_ROWS rows. */
+void imv_chunk_aggregate_cells(imv_type type, const uint64_t *cells, const uint64_t *valid, uint32_t row_from,
+                               uint32_t row_count, struct imv_chunk_statistics *out);
 
 /* Verifies every checksum and decodes everything, for `imvdb check` and tests. */
 imv_status imv_chunk_check(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_error *err);
