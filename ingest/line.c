@@ -2,11 +2,12 @@
  * byte until something that matters; escapes and non-ASCII text are rare and handled off that path. */
 #include "ingest/line.h"
 
-#include "ingest/number.h"
 #include "storage/base/assert.h"
+#include "storage/base/decimal.h"
 #include "storage/base/utf8.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 enum byte_class {
     REGULAR = 0,
@@ -273,18 +274,18 @@ static imv_status take_number(const struct imv_line *line, struct imv_str word, 
     switch (word.data[word.size - 1]) {
         case 'i': {
             int64_t value = 0;
-            parsed = imv_parse_int64(digits, &value);
+            parsed = imv_decimal_int64(digits, &value);
             field->type = IMV_INTEGER;
             field->cell = (uint64_t)value;
             break;
         }
         case 'u':
             field->type = IMV_UINTEGER;
-            parsed = imv_parse_uint64(digits, &field->cell);
+            parsed = imv_decimal_uint64(digits, &field->cell);
             break;
         default: {
             double value = 0;
-            parsed = imv_parse_float(word, &value);
+            parsed = imv_decimal_float(word, &value) && isfinite(value);
             field->type = IMV_FLOAT;
             field->cell = imv_float_cell(value);
         }
@@ -353,7 +354,7 @@ imv_status imv_line_timestamp(const struct imv_line *line, const char *at, enum 
     const char *p = at;
     while (p < line->end && *p != ' ') p++;
     int64_t count;
-    if (!imv_parse_int64((struct imv_str){at, (size_t)(p - at)}, &count) ||
+    if (!imv_decimal_int64((struct imv_str){at, (size_t)(p - at)}, &count) ||
         __builtin_mul_overflow(count, unit_ns(precision), timestamp))
         return fail_at(line, at, err, "the timestamp is not an integer, or out of the range of 64-bit nanoseconds,");
     while (p < line->end && *p == ' ') p++;

@@ -2,9 +2,9 @@
 #include "query/lex.h"
 
 #include "storage/base/assert.h"
+#include "storage/base/decimal.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -359,20 +359,9 @@ const char *imv_lex_integer(struct imv_str literal, bool negative, int64_t *out)
 }
 
 const char *imv_lex_float(struct imv_str literal, double *out) {
-    /* strtod wants a NUL; what follows the literal could be read as more of it. The process never leaves the "C" locale
-     * for numbers, so the decimal point is a point. */
-    char small[64];
-    char *copy = literal.size < sizeof small ? small : malloc(literal.size + 1);
-    if (copy == NULL) return "OutOfMemory";
-    memcpy(copy, literal.data, literal.size);
-    copy[literal.size] = '\0';
-    errno = 0;
-    double value = strtod(copy, NULL);
-    bool overflow = errno == ERANGE && value > 1;
-    if (copy != small) free(copy);
-    if (overflow) return "FloatingPointOverflow";
-    *out = value;
-    return NULL;
+    bool parsed = imv_decimal_float(literal, out);
+    imv_assert(parsed);
+    return isinf(*out) ? "FloatingPointOverflow" : NULL;
 }
 
 const char *imv_lex_duration(struct imv_str literal, int64_t *out_ns) {

@@ -1,10 +1,9 @@
 #include "query/number.h"
 
 #include "storage/base/assert.h"
+#include "storage/base/decimal.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdlib.h>
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -57,76 +56,18 @@ size_t imv_integer_print(char *to, int64_t integer) {
     return 1 + imv_uinteger_print(to + 1, -(uint64_t)integer);
 }
 
-/* ---- powers of ten ----
- *
- * powers[k - POWER_MIN] is 10^k as 128 bits with the top one set, rounded up. */
-
-enum { POWER_MIN = -292, POWER_MAX = 324, LIMBS = 40 };
-
-static uint128 powers[POWER_MAX - POWER_MIN + 1];
-static pthread_once_t powers_once = PTHREAD_ONCE_INIT;
-
-struct big {
-    uint32_t limbs[LIMBS]; /* lowest first: 1,280 bits, above 10^324 and above 2^128 * 10^292 */
-};
-
-static void big_multiply_10(struct big *big) {
-    uint64_t carry = 0;
-    for (int i = 0; i < LIMBS; i++) {
-        carry += (uint64_t)big->limbs[i] * 10;
-        big->limbs[i] = (uint32_t)carry;
-        carry >>= 32;
-    }
-    imv_assert(carry == 0);
-}
-
-/* The part behind the point is dropped; dividing again and again drops the same as dividing once by the product. */
-static void big_divide_10(struct big *big) {
-    uint64_t rest = 0;
-    for (int i = LIMBS - 1; i >= 0; i--) {
-        rest = rest << 32 | big->limbs[i];
-        big->limbs[i] = (uint32_t)(rest / 10);
-        rest %= 10;
-    }
-}
-
-/* The top 128 bits; *more: a bit below them is set. */
-static uint128 big_top(const struct big *big, bool *more) {
-    int top = LIMBS - 1;
-    while (big->limbs[top] == 0) top--;
-    int shift = __builtin_clz(big->limbs[top]);
-    uint128 bits = 0;
-    for (int i = 0; i < 4; i++) bits = bits << 32 | (top - i >= 0 ? big->limbs[top - i] : 0);
-    uint32_t next = top >= 4 ? big->limbs[top - 4] : 0;
-    if (shift > 0) bits = bits << shift | next >> (32 - shift);
-    *more = (uint32_t)((uint64_t)next << shift) != 0;
-    for (int i = 0; i < top - 4; i++) *more = *more || big->limbs[i] != 0;
-    return bits;
-}
-
-static void compute_powers(void) {
-    bool more;
-    struct big big = {{1}};
-    for (int k = 0; k <= POWER_MAX; k++) {
-        uint128 bits = big_top(&big, &more);
-        powers[k - POWER_MIN] = bits + more;
-        if (k < POWER_MAX) big_multiply_10(&big);
-    }
-    /* 10^-k from a large power of two: never exact, so always rounded up. */
-    big = (struct big){{0}};
-    big.limbs[LIMBS - 1] = 1u << 31;
-    for (int k = -1; k >= POWER_MIN; k--) {
-        big_divide_10(&big);
-        powers[k - POWER_MIN] = big_top(&big, &more) + 1;
-    }
-}
-
 /* ---- doubles ---- */
 
 struct decimal {
     uint64_t digits;
     int exponent; /* value = digits * 10^exponent */
 };
+
+/* 10^k as 128 bits with the top one set, rounded up. */
+static uint128 power_above(int k) {
+    const uint64_t *power = imv_decimal_powers[k - IMV_DECIMAL_POWER_MIN];
+    return ((uint128)power[0] << 64 | power[1]) + imv_decimal_power_is_below(k);
+}
 
 static uint64_t round_to_odd(uint128 power, uint64_t factor) {
     uint128 low = (uint128)(uint64_t)power * factor;
@@ -139,14 +80,13 @@ static int floor_log2_pow10(int e) { return (e * 1741647) >> 19; }
 /* Schubfach: of the decimals that read back to this double, one with the fewest digits, nearest to it. Works on four
  * times the scaled value and its rounding interval, so that halves are integers. */
 static struct decimal shortest(uint64_t fraction, int biased) {
-    pthread_once(&powers_once, compute_powers);
     uint64_t c = biased != 0 ? fraction | UINT64_C(1) << 52 : fraction;
     int q = (biased != 0 ? biased : 1) - 1075;
     bool closer = fraction == 0 && biased > 1; /* the lower neighbour is half as far away as the upper one */
     uint64_t odd = c & 1;
     int k = (q * 1262611 - (closer ? 524031 : 0)) >> 22;
     int h = q + floor_log2_pow10(-k) + 1;
-    uint128 power = powers[-k - POWER_MIN];
+    uint128 power = power_above(-k);
     uint64_t lower = round_to_odd(power, (4 * c - 2 + closer) << h) + odd;
     uint64_t value = round_to_odd(power, (4 * c) << h);
     uint64_t upper = round_to_odd(power, (4 * c + 2) << h) - odd;
@@ -247,62 +187,18 @@ size_t imv_float_print(char *to, double number) {
 
 /* ---- reading ---- */
 
-bool imv_integer_parse(struct imv_str text, int64_t *integer) {
-    size_t i = 0;
-    bool negative = false;
-    if (text.size > 0 && (text.data[0] == '-' || text.data[0] == '+')) negative = text.data[i++] == '-';
-    if (i == text.size) return false;
-    int64_t result = 0;
-    for (; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9') return false;
-        int digit = text.data[i] - '0';
-        if (__builtin_mul_overflow(result, 10, &result)) return false;
-        if (__builtin_sub_overflow(result, digit, &result))
-            return false; /* downwards: the most negative one fits too */
-    }
-    if (!negative && result == INT64_MIN) return false;
-    *integer = negative ? result : -result;
-    return true;
+/* The decimal parsers know no '+'. */
+static struct imv_str without_plus(struct imv_str text) {
+    bool plus = text.size > 1 && text.data[0] == '+' && text.data[1] != '-';
+    return plus ? (struct imv_str){text.data + 1, text.size - 1} : text;
 }
 
-static size_t skip_digits(struct imv_str text, size_t i) {
-    while (i < text.size && text.data[i] >= '0' && text.data[i] <= '9') i++;
-    return i;
-}
-
-/* What strtod reads beyond decimal numbers (hexadecimal, leading blanks) is no number here. */
-static bool is_decimal(struct imv_str text) {
-    size_t i = text.size > 0 && (text.data[0] == '-' || text.data[0] == '+');
-    size_t digits = skip_digits(text, i) - i;
-    i += digits;
-    if (i < text.size && text.data[i] == '.') {
-        size_t from = ++i;
-        i = skip_digits(text, i);
-        digits += i - from;
-    }
-    if (digits == 0) return false;
-    if (i < text.size && (text.data[i] == 'e' || text.data[i] == 'E')) {
-        i++;
-        if (i < text.size && (text.data[i] == '-' || text.data[i] == '+')) i++;
-        size_t from = i;
-        i = skip_digits(text, i);
-        if (i == from) return false;
-    }
-    return i == text.size;
-}
+bool imv_integer_parse(struct imv_str text, int64_t *integer) { return imv_decimal_int64(without_plus(text), integer); }
 
 static bool is_word(struct imv_str text, const char *word) { return imv_str_equal(text, imv_str_from(word)); }
 
 bool imv_float_parse(struct imv_str text, double *number) {
     *number = is_word(text, "NaN") ? NAN : is_word(text, "-Infinity") ? -INFINITY : INFINITY;
     if (isnan(*number) || *number < 0 || is_word(text, "Infinity") || is_word(text, "+Infinity")) return true;
-    if (!is_decimal(text)) return false;
-    char small[128];
-    char *copy = text.size < sizeof small ? small : malloc(text.size + 1);
-    if (copy == NULL) return false;
-    memcpy(copy, text.data, text.size);
-    copy[text.size] = 0;
-    *number = strtod(copy, NULL);
-    if (copy != small) free(copy);
-    return true;
+    return imv_decimal_float(without_plus(text), number);
 }

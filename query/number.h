@@ -2,8 +2,8 @@
  *
  * A double is written with the fewest digits that read back to the same bits, the nearest of them to its value; as
  * 51.5, 0.001 or 1e22, always with a point or an exponent, so that it is told from an integer. Values with few decimals
- * are found by trying (a multiplication and a division); the others by Raffaello Giulietti's Schubfach (2020), whose
- * table of 617 powers of ten is computed at first use. See bench/micro/bench_query_exec.c.
+ * are found by trying (a multiplication and a division); the others by Raffaello Giulietti's Schubfach (2020), with the
+ * powers of ten of storage/base/decimal.h. See bench/micro/bench_query_exec.c.
  *
  * Any thread.
  */

@@ -1,9 +1,10 @@
 #include "connectors/cli/csv_lines.h"
 
 #include "connectors/cli/time_text.h"
-#include "ingest/number.h"
+#include "storage/base/decimal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -86,9 +87,9 @@ static void look_at(struct column *column, struct imv_str cell) {
     struct imv_str text = without_plus(cell);
     column->any = true;
     bool zero = has_leading_zero(text);
-    column->integer = column->integer && !zero && imv_parse_int64(text, &integer);
-    column->uinteger = column->uinteger && !zero && imv_parse_uint64(text, &uinteger);
-    column->number = column->number && !zero && imv_parse_float(text, &number);
+    column->integer = column->integer && !zero && imv_decimal_int64(text, &integer);
+    column->uinteger = column->uinteger && !zero && imv_decimal_uint64(text, &uinteger);
+    column->number = column->number && !zero && imv_decimal_float(text, &number) && isfinite(number);
     column->boolean = column->boolean && is_boolean(cell);
 }
 
