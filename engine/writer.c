@@ -4,6 +4,7 @@
 #include "engine/exchange.h"
 #include "engine/journal.h"
 #include "engine/series_cache.h"
+#include "engine/writer_internal.h"
 #include "storage/base/assert.h"
 
 #include <stdlib.h>
@@ -246,6 +247,19 @@ bool imv_writer_has_room(struct imv_writer *writer) {
 
 /* ---- rows ---- */
 
+/* Makes the open batch one that has room for a row of this series, bytes long. */
+static imv_status reserve(struct imv_writer *writer, struct destination *to, const struct imv_series *series,
+                          size_t bytes, struct imv_error *err) {
+    if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
+        to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
+        IMV_TRY(turn_batch(writer, to, bytes, err));
+    }
+    if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) {
+        to->definitions_bytes += imv_journal_series_bound(series);
+    }
+    return IMV_OK;
+}
+
 imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series, uint32_t fields_max, size_t bytes_max,
                             struct imv_error *err) {
     imv_assert(writer->draft.row == NULL);
@@ -257,13 +271,7 @@ imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series
     if (bytes > IMV_WRITER_ROW_BYTES_MAX) {
         return imv_fail(err, IMV_INVALID, "a row of up to %zu bytes, the limit is %d", bytes, IMV_WRITER_ROW_BYTES_MAX);
     }
-    if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
-        to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
-        IMV_TRY(turn_batch(writer, to, bytes, err));
-    }
-    if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) {
-        to->definitions_bytes += imv_journal_series_bound(series);
-    }
+    IMV_TRY(reserve(writer, to, series, bytes, err));
     const struct imv_shape *predicted = label->shapes[0];
     uint32_t cells_room = predicted != NULL && predicted->count < fields_max ? predicted->count : fields_max;
     struct imv_row *row = (struct imv_row *)(void *)(to->open->data + to->open->size);
@@ -499,6 +507,28 @@ imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct i
 }
 
 void imv_writer_abort(struct imv_writer *writer) { writer->draft.row = NULL; }
+
+/* ---- rows of a known shape ---- */
+
+imv_status imv_writer_add_row(struct imv_writer *writer, struct imv_series *series, const struct imv_shape *shape,
+                              size_t bytes, struct imv_row **row, struct imv_error *err) {
+    imv_assert(writer->draft.row == NULL && shape->label == series->label);
+    struct label_state *label = label_state(writer, series->label);
+    if (label == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory for a label");
+    struct destination *to = &writer->destinations[series->shard];
+    IMV_TRY(reserve(writer, to, series, bytes, err));
+    *row = (struct imv_row *)(void *)(to->open->data + to->open->size);
+    writer->draft.to = to;
+    writer->draft.label = label;
+    accept_row(writer, shape, bytes);
+    return IMV_OK;
+}
+
+void imv_writer_want_room(struct imv_writer *writer) { imv_exchange_want_room(writer->exchange, writer->shard); }
+
+struct imv_catalog *imv_writer_catalog(struct imv_writer *writer) {
+    return writer->catalog;
+}
 
 /* ---- acknowledgement ---- */
 

@@ -15,6 +15,8 @@
  * it is sent, or when the definitions that its rows may bring into the owner's journal reach IMV_WRITER_DEFINITIONS_MAX,
  * so that any one batch fits a journal group.
  *
+ * A source that knows its fields beforehand gives rows by columns instead: writer_rows.h.
+ *
  * Memory: 64 KiB a batch from the engine's batch budget, one spare batch that is taken when the budget is spent, and the
  * series cache (series_cache.h).
  *
@@ -40,6 +42,9 @@ imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *
                               uint32_t shard, struct imv_writer **writer, struct imv_error *err);
 /* Batches that were not sent are dropped. NULL is allowed. */
 void imv_writer_free(struct imv_writer *writer);
+
+/* The catalog that its series belong to. */
+struct imv_catalog *imv_writer_catalog(struct imv_writer *writer);
 
 /* Looks up the series that the same raw bytes ("cpu,hostname=h1", escapes and order as sent) meant before; NULL when
  * unknown. The key is XXH3-128 of the bytes under a seed random per process: 2^-64 odds at a billion keys, and a client
