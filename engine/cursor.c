@@ -174,6 +174,7 @@ imv_status imv_cursor_seek(struct imv_cursor *cursor, struct imv_series *series,
     int64_t horizon = imv_cursor_horizon(cursor);
     select_parts(cursor, from > horizon ? from : horizon, last);
     cursor->series = series;
+    cursor->bucket_rows = NULL;
     cursor->selection_index = 0;
     if (cursor->from > cursor->last)
         cursor->selection_index = cursor->selection_count;
@@ -440,17 +441,71 @@ static imv_status next_batch(struct imv_cursor *cursor, struct imv_error *err) {
     }
 }
 
-imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err) {
+/* The rows that were handed out in place are used up. */
+static void consume_emitted(struct imv_cursor *cursor) {
     struct imv_source *emitted = cursor->emitted;
     cursor->emitted = NULL;
     if (emitted != NULL) consume_rows(cursor, emitted, emitted->rows_count);
+}
+
+/* After a failure there is nothing more. */
+static void end_series(struct imv_cursor *cursor) {
+    drop_sources(cursor);
+    cursor->selection_index = cursor->selection_count;
+    cursor->batch.count = 0;
+}
+
+imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err) {
+    consume_emitted(cursor);
     cursor->batch.count = 0;
     imv_status status = next_batch(cursor, err);
-    if (status != IMV_OK) {
-        drop_sources(cursor);
-        cursor->selection_index = cursor->selection_count;
-        cursor->batch.count = 0;
-    }
+    if (status != IMV_OK) end_series(cursor);
     *rows = &cursor->batch;
     return status;
+}
+
+/* ---- vectors that are not decoded ---- */
+
+static imv_status find_vector(struct imv_cursor *cursor, struct imv_source **found, struct front *front,
+                              struct imv_error *err) {
+    *found = NULL;
+    for (;;) {
+        *front = find_front(cursor);
+        struct imv_source *source = front->source;
+        if (source == NULL && !front->limited) return IMV_OK;
+        bool part_first = front->limited && front->other == NULL;
+        if (source == NULL || (part_first && front->limit <= imv_source_time(source))) {
+            IMV_TRY(open_next_part(cursor, err));
+            continue;
+        }
+        if (source->loaded || source->part == NULL) return IMV_OK;
+        bool any, was_end = source->vector_index == source->chunk.vectors;
+        IMV_TRY(imv_source_reach_vector(cursor, source, &any, err));
+        if (!any) end_source(cursor, source);
+        if (!any || was_end) continue; /* another chunk begins later than was known, maybe later than another source */
+        if (!part_first || front->limit > imv_source_vector_last(source)) {
+            *found = source;
+            return IMV_OK;
+        }
+        IMV_TRY(open_next_part(cursor, err)); /* it may have nothing of this series */
+    }
+}
+
+imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
+                                  struct imv_error *err) {
+    struct front front;
+    consume_emitted(cursor);
+    imv_status status = find_vector(cursor, source, &front, err);
+    if (status != IMV_OK) {
+        end_series(cursor);
+        return status;
+    }
+    *limited = front.limited;
+    *limit = front.limit;
+    return IMV_OK;
+}
+
+void imv_cursor_pass_vector(struct imv_cursor *cursor, struct imv_source *source) {
+    imv_source_pass_vector(source);
+    if (!imv_source_advance(cursor, source)) end_source(cursor, source);
 }

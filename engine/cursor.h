@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "engine/buckets.h"
 #include "engine/rows.h"
 #include "engine/snapshot.h"
 
@@ -32,6 +33,17 @@ imv_status imv_cursor_seek(struct imv_cursor *cursor, struct imv_series *series,
  * value at its timestamp, also when none of the asked columns has. The content is the cursor's and holds until the next
  * call. IMV_CORRUPT, IMV_IO, IMV_NO_MEMORY, IMV_FULL (budget). */
 imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err);
+
+/* Instead of imv_cursor_next: what the series' rows come to in each bucket of time (buckets.h), in rising order. width is
+ * that of the buckets in ns, above 0, or 0 for one bucket of all rows; needs[i] says what is wanted of column i. Both hold
+ * from the next seek on, for every series. */
+void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint8_t *needs);
+
+/* Appends buckets of the series to a list until that is full or the series is at its end (*more false). A vector that lies
+ * in one bucket and that no other source overlaps is answered by its statistics; other rows are decoded. Errors as
+ * imv_cursor_next; the list is then of no use. */
+imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *more,
+                                   struct imv_error *err);
 
 /* The newest value of each of the cursor's columns in the whole past of a series, and its timestamp: the current value.
  * found[i] false: the series never had one (or retention took it). Strings live until the next call on the cursor. */

@@ -1,5 +1,5 @@
 /* cursor_internal.h - the inside of a cursor; private to cursor.c (choice and merge), cursor_source.c (one source of
- * rows) and cursor_newest.c (current values).
+ * rows), cursor_newest.c (current values) and cursor_buckets.c (aggregates of windows).
  *
  * A source is the rows of the cursor's series in one part or one head, decoded one vector at a time. Before it is
  * loaded only a lower bound of its next timestamp is known (from the part, then from the chunk's header):
@@ -97,11 +97,27 @@ struct imv_cursor {
     uint64_t *newest_cells;     /* [IMV_VECTOR_ROWS] */
     uint32_t *newest_ranks;     /* [columns_count] */
     struct imv_arena newest_strings;
+
+    /* cursor_buckets.c */
+    int64_t bucket_width;
+    const uint8_t *bucket_needs; /* [columns_count], the caller's */
+    bool bucket_open;            /* the last bucket of the caller's list takes rows up to bucket_last */
+    int64_t bucket_last;
+    const struct imv_rows *bucket_rows; /* decoded and not used up: from bucket_row on; NULL: none */
+    size_t bucket_row;
+    struct imv_chunk_statistics *bucket_statistics; /* [columns_count], made at the first use */
 };
 
 imv_status imv_cursor_fail_alloc(const struct imv_cursor *cursor, struct imv_error *err);
 /* The lower end of what retention leaves. */
 int64_t imv_cursor_horizon(const struct imv_cursor *cursor);
+
+/* The source of a part whose next vector is the next to be read of all, when that is not decoded yet; NULL: the next rows
+ * must be read by imv_cursor_next. When limited, another source may have rows from limit on. */
+imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
+                                  struct imv_error *err);
+/* Goes past that vector without decoding it. */
+void imv_cursor_pass_vector(struct imv_cursor *cursor, struct imv_source *source);
 
 /* ---- cursor_source.c ---- */
 
@@ -117,6 +133,18 @@ void imv_source_open_head(struct imv_cursor *cursor, struct imv_source *source, 
                           uint32_t rank, int64_t time_min);
 /* Loads the next rows; *any false: there are none. */
 imv_status imv_source_load(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err);
+/* Puts a source of a part that is not loaded on the vector that is loaded next, its chunk's bytes at hand; *any false:
+ * there is none. */
+imv_status imv_source_reach_vector(struct imv_cursor *cursor, struct imv_source *source, bool *any,
+                                   struct imv_error *err);
+/* The last time of that vector. */
+static inline int64_t imv_source_vector_last(const struct imv_source *source) {
+    int64_t first, last;
+    imv_chunk_vector_times(&source->chunk, source->vector_index, &first, &last);
+    return last;
+}
+/* Leaves the vector that would be loaded next out; then imv_source_advance. */
+void imv_source_pass_vector(struct imv_source *source);
 /* After the last loaded row is used: false when nothing more can follow. */
 bool imv_source_advance(const struct imv_cursor *cursor, struct imv_source *source);
 

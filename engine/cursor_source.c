@@ -237,7 +237,6 @@ static imv_status decode_column(struct imv_cursor *cursor, struct imv_source *so
 
 /* Decodes the rows of vector_index that are in the range. */
 static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
-    IMV_TRY(return_to_chunk(cursor, source, err));
     const struct imv_chunk *chunk = &source->chunk;
     int64_t *timestamps = source->timestamps_buffer;
     imv_status status = imv_chunk_decode_times(chunk, source->vector_index, timestamps, err);
@@ -254,26 +253,31 @@ static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *so
     return IMV_OK;
 }
 
+imv_status imv_source_reach_vector(struct imv_cursor *cursor, struct imv_source *source, bool *any,
+                                   struct imv_error *err) {
+    *any = true;
+    if (source->vector_index == source->chunk.vectors) return next_chunk(cursor, source, any, err);
+    return return_to_chunk(cursor, source, err);
+}
+
+void imv_source_pass_vector(struct imv_source *source) {
+    source->vector_index++;
+    if (source->vector_index == source->chunk.vectors) return;
+    int64_t last;
+    imv_chunk_vector_times(&source->chunk, source->vector_index, &source->vector_time, &last);
+}
+
 static imv_status load_part(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
-    *any = false;
-    for (;;) {
-        if (source->vector_index == source->chunk.vectors) {
-            IMV_TRY(next_chunk(cursor, source, any, err));
-            if (!*any) return IMV_OK;
-        }
+    do {
+        IMV_TRY(imv_source_reach_vector(cursor, source, any, err));
+        if (!*any) return IMV_OK;
         IMV_TRY(decode_vector(cursor, source, err));
-        source->vector_index++;
-        if (source->vector_index < source->chunk.vectors) {
-            int64_t last;
-            imv_chunk_vector_times(&source->chunk, source->vector_index, &source->vector_time, &last);
-        }
+        imv_source_pass_vector(source);
         if (source->rows_count > 0) break;
         /* The first vector that reaches the range may have its rows on both sides of it. */
         *any = imv_source_advance(cursor, source);
-        if (!*any) return IMV_OK;
-    }
-    *any = true;
-    source->loaded = true;
+    } while (*any);
+    source->loaded = *any;
     return IMV_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "tests/support/rows_model.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 
 enum {
@@ -320,6 +321,139 @@ static void check_scan(struct world *world, struct imv_cursor *cursor, size_t wh
     cr_assert_eq(rows->count, 0);
 }
 
+/* ---- buckets ---- */
+
+/* What a naive loop makes of the rows of one bucket. */
+struct plain_bucket {
+    struct imv_bucket value;
+    double sum;
+};
+
+static void plain_add(struct plain_bucket *plain, imv_type type, uint64_t cell, int64_t time) {
+    struct imv_bucket *bucket = &plain->value;
+    bool is_first = bucket->count == bucket->nan_count;
+    if (bucket->count == 0) {
+        bucket->first = cell;
+        bucket->first_time = time;
+    }
+    bucket->last = cell;
+    bucket->last_time = time;
+    bucket->count++;
+    if (type == IMV_STRING) return;
+    if (type == IMV_FLOAT) {
+        double value = imv_cell_float(cell);
+        if (isnan(value)) {
+            bucket->nan_count++;
+            return;
+        }
+        if (is_first || value < imv_cell_float(bucket->min)) bucket->min = cell;
+        if (is_first || value > imv_cell_float(bucket->max)) bucket->max = cell;
+        plain->sum += value;
+        return;
+    }
+    bool is_unsigned = type == IMV_UINTEGER;
+    if (is_first || (is_unsigned ? cell < bucket->min : (int64_t)cell < (int64_t)bucket->min)) bucket->min = cell;
+    if (is_first || (is_unsigned ? cell > bucket->max : (int64_t)cell > (int64_t)bucket->max)) bucket->max = cell;
+    bucket->sum_integer += is_unsigned ? (imv_int128)cell : (imv_int128)(int64_t)cell;
+}
+
+static void compare_bucket(imv_type type, uint8_t needs, const struct imv_bucket *have,
+                           const struct plain_bucket *want) {
+    const struct imv_bucket *value = &want->value;
+    cr_assert_eq(have->count, value->count);
+    if (value->count == 0) return;
+    if (needs != 0) cr_assert_eq(have->nan_count, value->nan_count);
+    if (needs & IMV_BUCKET_FIRST) {
+        cr_assert(model_cells_equal(type, have->first, value->first));
+        cr_assert_eq(have->first_time, value->first_time);
+    }
+    if (needs & IMV_BUCKET_LAST) {
+        cr_assert(model_cells_equal(type, have->last, value->last));
+        cr_assert_eq(have->last_time, value->last_time);
+    }
+    if (needs & IMV_BUCKET_EXTENT && value->count > value->nan_count) {
+        bool equal = have->min == value->min && have->max == value->max;
+        if (type == IMV_FLOAT)
+            equal = imv_cell_float(have->min) == imv_cell_float(value->min) &&
+                    imv_cell_float(have->max) == imv_cell_float(value->max);
+        cr_assert(equal);
+    }
+    if ((needs & IMV_BUCKET_SUM) == 0) return;
+    if (type != IMV_FLOAT) {
+        cr_assert(have->sum_integer == value->sum_integer);
+    } else {
+        double sum = imv_sum_round(&have->sum_float);
+        if (isfinite(sum) && isfinite(want->sum))
+            cr_assert(fabs(sum - want->sum) <= 1e-9 * (fabs(want->sum) + 1), "%g, wanted %g", sum, want->sum);
+    }
+}
+
+/* The model's bucket that holds row `at`; returns the row behind it. */
+static size_t plain_bucket(const struct rows_model *model, size_t at, size_t end, int64_t width,
+                           const uint32_t *columns, size_t columns_count, struct plain_bucket *plain, int64_t *start) {
+    int64_t last = INT64_MAX;
+    *start = INT64_MIN;
+    if (width > 0) *start = imv_bucket_of(model->rows[at]->timestamp, width, &last);
+    for (size_t c = 0; c < columns_count; c++) plain[c] = (struct plain_bucket){0};
+    for (; at < end && model->rows[at]->timestamp <= last; at++) {
+        for (size_t c = 0; c < columns_count; c++) {
+            if (!model->rows[at]->has[columns[c]]) continue;
+            plain_add(&plain[c], model->label->fields[columns[c]].type, model->rows[at]->cells[columns[c]],
+                      model->rows[at]->timestamp);
+        }
+    }
+    return at;
+}
+
+static void random_needs(struct world *world, const uint32_t *columns, size_t columns_count, uint8_t *needs) {
+    for (size_t c = 0; c < columns_count; c++) {
+        needs[c] = (uint8_t)imv_prng_below(&world->prng, 16);
+        if (world->label.fields[columns[c]].type == IMV_STRING) needs[c] = 0;
+    }
+}
+
+static void check_buckets(struct world *world, struct imv_cursor *cursor, size_t which, const uint32_t *columns,
+                          size_t columns_count) {
+    enum { BUCKETS = 7 };
+    static const int64_t widths[] = {0, 1, 10, 333, 1000, 1 << 14, INT64_MAX};
+    const struct rows_model *model = &world->models[which];
+    int64_t from, last, starts[BUCKETS], width = widths[imv_prng_below(&world->prng, 7)];
+    uint64_t rows[BUCKETS];
+    uint8_t needs[6];
+    struct imv_bucket values[BUCKETS * 6];
+    struct imv_buckets buckets = {.capacity = 1 + imv_prng_below(&world->prng, BUCKETS),
+                                  .columns_count = columns_count,
+                                  .starts = starts,
+                                  .rows = rows,
+                                  .values = values};
+    random_range(world, which, &from, &last);
+    random_needs(world, columns, columns_count, needs);
+    imv_cursor_set_buckets(cursor, width, needs);
+    cr_assert_eq(imv_cursor_seek(cursor, &world->series[which], from, last, NULL), IMV_OK);
+    if (from < horizon(world)) from = horizon(world);
+    size_t at = rows_model_lower_bound(model, from);
+    size_t end = last == INT64_MAX ? model->count : rows_model_lower_bound(model, last + 1);
+    for (bool more = true; more;) {
+        buckets.count = 0;
+        struct imv_error err;
+        cr_assert_eq(imv_cursor_next_buckets(cursor, &buckets, &more, &err), IMV_OK, "%s", err.message);
+        cr_assert(buckets.count == buckets.capacity || !more);
+        for (size_t b = 0; b < buckets.count; b++) {
+            struct plain_bucket plain[6];
+            int64_t start;
+            cr_assert_lt(at, end, "a bucket too many");
+            size_t first = at;
+            at = plain_bucket(model, at, end, width, columns, columns_count, plain, &start);
+            cr_assert_eq(starts[b], start);
+            cr_assert_eq(rows[b], at - first);
+            for (size_t c = 0; c < columns_count; c++)
+                compare_bucket(world->label.fields[columns[c]].type, needs[c], &values[b * columns_count + c],
+                               &plain[c]);
+        }
+    }
+    cr_assert_geq(at, end, "%zu rows are missing", end - at);
+}
+
 static void check_world(struct world *world) {
     for (int round = 0; round < 5; round++) {
         uint32_t columns[6];
@@ -341,6 +475,7 @@ static void check_world(struct world *world) {
             size_t which = imv_prng_below(&world->prng, SERIES);
             check_scan(world, cursor, which, columns, columns_count);
             check_newest(world, cursor, which, columns, columns_count);
+            check_buckets(world, cursor, which, columns, columns_count);
         }
         imv_cursor_free(cursor);
     }
