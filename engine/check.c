@@ -22,6 +22,7 @@ struct seen {
     uint64_t rows, chunks;
     int64_t time_min, time_max;
     uint32_t label_min, label_max;
+    uint64_t series_min, series_max;
 };
 
 struct check {
@@ -93,8 +94,9 @@ static void part_end(struct check *check) {
                 part->slot, part->generation, seen->rows, seen->chunks, part->rows, part->chunks);
     }
     if (part->time_min != seen->time_min || part->time_max != seen->time_max || part->label_min != seen->label_min ||
-        part->label_max != seen->label_max) {
-        finding(check, "part slot=%u generation=%u has other times or labels than its record", part->slot,
+        part->label_max != seen->label_max || part->series_min != seen->series_min ||
+        part->series_max != seen->series_max) {
+        finding(check, "part slot=%u generation=%u has other times, labels or series than its record", part->slot,
                 part->generation);
     }
 }
@@ -103,8 +105,11 @@ static void part_begin(struct check *check, const uint8_t prefix[IMV_PART_KEY_BY
     part_end(check);
     memcpy(check->prefix, prefix, sizeof check->prefix);
     check->in_part = true;
-    check->seen = (struct seen){
-        .part = part_find(check, prefix), .time_min = INT64_MAX, .time_max = INT64_MIN, .label_min = UINT32_MAX};
+    check->seen = (struct seen){.part = part_find(check, prefix),
+                                .time_min = INT64_MAX,
+                                .time_max = INT64_MIN,
+                                .label_min = UINT32_MAX,
+                                .series_min = UINT64_MAX};
 }
 
 static void chunk_count(struct check *check, const struct imv_chunk *chunk) {
@@ -115,6 +120,8 @@ static void chunk_count(struct check *check, const struct imv_chunk *chunk) {
     if (chunk->time_max > seen->time_max) seen->time_max = chunk->time_max;
     if (chunk->id.label < seen->label_min) seen->label_min = chunk->id.label;
     if (chunk->id.label > seen->label_max) seen->label_max = chunk->id.label;
+    if (chunk->id.series < seen->series_min) seen->series_min = chunk->id.series;
+    if (chunk->id.series > seen->series_max) seen->series_max = chunk->id.series;
     check->chunks++;
     check->rows += chunk->rows;
 }

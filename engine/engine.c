@@ -143,15 +143,31 @@ static imv_status shards_make(struct imv_engine *engine, struct imv_error *err) 
                              err);
 }
 
-static int prefix_compare(const void *left, const void *right) { return memcmp(left, right, IMV_PART_KEY_BYTES); }
+/* A part under its key prefix, to be found among all prefixes in the store. */
+struct named {
+    uint8_t prefix[IMV_PART_KEY_BYTES];
+    struct imv_part *part;
+};
 
-/* The prefixes of all parts in order of bytes, malloc'ed. */
-static uint8_t *prefixes_sorted(const struct imv_parts *parts) {
-    uint8_t *prefixes = malloc(parts->count * IMV_PART_KEY_BYTES + 1);
-    if (prefixes == NULL) return NULL;
-    for (size_t i = 0; i < parts->count; i++) imv_part_prefix_put(prefixes + i * IMV_PART_KEY_BYTES, parts->items[i]);
-    if (parts->count > 0) qsort(prefixes, parts->count, IMV_PART_KEY_BYTES, prefix_compare);
-    return prefixes;
+static int named_compare(const void *left, const void *right) {
+    return memcmp(((const struct named *)left)->prefix, ((const struct named *)right)->prefix, IMV_PART_KEY_BYTES);
+}
+
+static int group_compare(const void *left, const void *right) {
+    return memcmp(((const struct named *)left)->prefix, ((const struct named *)right)->prefix,
+                  IMV_PART_GROUP_KEY_BYTES);
+}
+
+/* All parts in order of the bytes of their prefixes, malloc'ed. */
+static struct named *parts_named(const struct imv_parts *parts) {
+    struct named *named = calloc(parts->count + 1, sizeof *named);
+    if (named == NULL) return NULL;
+    for (size_t i = 0; i < parts->count; i++) {
+        named[i].part = parts->items[i];
+        imv_part_prefix_put(named[i].prefix, parts->items[i]);
+    }
+    if (parts->count > 0) qsort(named, parts->count, sizeof *named, named_compare);
+    return named;
 }
 
 static imv_status orphans_drop_range(struct imv_engine *engine, const uint8_t *from, const uint8_t *to,
@@ -160,35 +176,46 @@ static imv_status orphans_drop_range(struct imv_engine *engine, const uint8_t *f
                              (struct imv_str){(char *)(uintptr_t)to, IMV_PART_KEY_BYTES}, err);
 }
 
-/* Walks over all prefixes among the chunks, from each to the next, and drops those that no part names: what a flush
- * ingested without recording it, or what retention took out of the record and could not drop. Neighbours are dropped as
- * one range, since they may share a file. A generation seen there is not used again, should a file have to stay. */
-static imv_status orphans_walk(struct imv_engine *engine, struct imv_kv_iterator *iterator, const uint8_t *prefixes,
+/* What is at a prefix that no part names: true when its files hold nothing else and may go. Scattered parts share files
+ * with others that may still be named. */
+static bool orphan_found(struct imv_meta *meta, const struct named *named, const struct named *orphan) {
+    struct imv_part part;
+    imv_part_prefix_parse(orphan->prefix, &part);
+    if (part.generation > meta->generation) meta->generation = part.generation;
+    if (part.tier != IMV_TIER_SCATTERED) return true;
+    const struct named *other = bsearch(orphan, named, meta->parts->count, sizeof *named, group_compare);
+    if (other == NULL) return true;
+    atomic_fetch_add(&other->part->group->dead, 1);
+    return false;
+}
+
+/* Walks over all prefixes among the chunks, from each to the next, and drops those that no part names: what a flush or
+ * consolidation ingested without recording it, or what was taken out of the record and could not be dropped. Neighbours
+ * are dropped as one range. A generation seen there is not used again, should a file have to stay. */
+static imv_status orphans_walk(struct imv_engine *engine, struct imv_kv_iterator *iterator, const struct named *named,
                                size_t *found, size_t *dropped, struct imv_error *err) {
-    struct imv_meta *meta = &engine->meta;
-    uint8_t prefix[IMV_PART_KEY_BYTES] = {0}, from[IMV_PART_KEY_BYTES], to[IMV_PART_KEY_BYTES] = {0};
+    uint8_t from[IMV_PART_KEY_BYTES], to[IMV_PART_KEY_BYTES] = {0};
     bool pending = false; /* [from, to) is to be dropped */
     struct imv_str key, value;
     for (;;) {
         imv_kv_seek(iterator, (struct imv_str){(char *)to, sizeof to});
         if (!imv_kv_valid(iterator, &key, &value)) break;
-        if (key.size < sizeof prefix) {
+        struct named here = {0};
+        if (key.size < sizeof here.prefix) {
             return imv_fail(err, IMV_CORRUPT, "engine: a key of %zu bytes among the chunks", key.size);
         }
-        memcpy(prefix, key.data, sizeof prefix);
-        if (bsearch(prefix, prefixes, meta->parts->count, IMV_PART_KEY_BYTES, prefix_compare) != NULL) {
+        memcpy(here.prefix, key.data, sizeof here.prefix);
+        bool known = bsearch(&here, named, engine->meta.parts->count, sizeof *named, named_compare) != NULL;
+        if (known || !orphan_found(&engine->meta, named, &here)) {
             if (pending) IMV_TRY(orphans_drop_range(engine, from, to, err));
             pending = false;
-            ++*found;
+            *found += known;
         } else {
-            struct imv_part part;
-            imv_part_prefix_parse(prefix, &part);
-            if (part.generation > meta->generation) meta->generation = part.generation;
-            if (!pending) memcpy(from, prefix, sizeof from);
+            if (!pending) memcpy(from, here.prefix, sizeof from);
             pending = true;
             ++*dropped;
         }
-        imv_part_prefix_end(to, prefix);
+        imv_part_prefix_end(to, here.prefix, sizeof here.prefix);
     }
     IMV_TRY(imv_kv_status(iterator, err));
     return pending ? orphans_drop_range(engine, from, to, err) : IMV_OK;
@@ -196,13 +223,13 @@ static imv_status orphans_walk(struct imv_engine *engine, struct imv_kv_iterator
 
 static imv_status orphans_drop(struct imv_engine *engine, struct imv_error *err) {
     struct imv_kv_iterator *iterator = NULL;
-    uint8_t *prefixes = prefixes_sorted(engine->meta.parts);
-    if (prefixes == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for the list of parts");
+    struct named *named = parts_named(engine->meta.parts);
+    if (named == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory for the list of parts");
     size_t found = 0, dropped = 0, parts = engine->meta.parts->count;
     imv_status status = imv_kv_iterate(engine->kv, IMV_KV_CHUNKS, &iterator, err);
-    if (status == IMV_OK) status = orphans_walk(engine, iterator, prefixes, &found, &dropped, err);
+    if (status == IMV_OK) status = orphans_walk(engine, iterator, named, &found, &dropped, err);
     imv_kv_iterator_free(iterator);
-    free(prefixes);
+    free(named);
     if (dropped > 0) imv_log(IMV_LOG_INFO, "engine", "dropped=%zu slots that no part names", dropped);
     if (status == IMV_OK && found < parts) {
         imv_log(IMV_LOG_ERROR, "engine", "%zu of %zu parts have no chunks: run the offline check", parts - found,
@@ -266,7 +293,7 @@ static void heads_release(struct imv_engine_shard *state) {
     imv_assert(!state->open);
     for (uint32_t i = 0; i < state->heads_count; i++) {
         struct imv_engine_head *entry = &state->heads[i];
-        for (size_t k = 0; k < entry->parts_count; k++) free(entry->parts[k]);
+        for (size_t k = 0; k < entry->parts_count; k++) imv_part_free(entry->parts[k]);
         free(entry->parts);
         imv_head_release(entry->head);
     }

@@ -11,9 +11,9 @@
  * A flush that fails before the batch starts over later with another generation. When the batch itself fails it is
  * unknown whether the store holds it: the files stay, and the next try writes the same batch again.
  *
- * A slot has a table file of its own, so that files of different flushes overlap in nothing and retention drops them
- * whole. Only when a flush meets more than 64 slots do small ones share files; such a file goes when all its slots are
- * gone, at the next start.
+ * A slot has table files of its own, so that it is dropped whole. Only when late rows fall into more than a few small
+ * slots do these share files, as scattered parts (parts.h): a flush over thousands of days costs a few syncs, not
+ * thousands. Files of different flushes overlap in nothing either way.
  *
  * Rows past the retention of their label are not written. Encoded chunks are collected in memory up to
  * IMV_FLUSH_BYTES_MAX, then written as tables of a generation of their own; besides, a flush needs as much memory as the

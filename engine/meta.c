@@ -6,7 +6,7 @@
 
 enum {
     PART_KEY_BYTES = 1 + IMV_PART_KEY_BYTES,
-    PART_VALUE_BYTES = 1 + 4 + 4 + 8 * 5,
+    PART_VALUE_BYTES = 1 + 4 * 3 + 8 * 7,
     WATERMARK_KEY_BYTES = 1 + 4,
     WATERMARK_VALUE_BYTES = 1 + 8,
     GENERATION_VALUE_BYTES = 1 + 4,
@@ -23,14 +23,18 @@ static uint64_t value_hash(struct imv_str key, const void *value, size_t size) {
 
 static imv_status load_part(const uint8_t *key, const uint8_t *value, struct imv_part *part) {
     imv_part_prefix_parse(key + 1, part);
-    part->label_min = imv_get_u32(value + 1);
-    part->label_max = imv_get_u32(value + 5);
-    part->time_min = (int64_t)imv_get_u64(value + 9);
-    part->time_max = (int64_t)imv_get_u64(value + 17);
-    part->rows = imv_get_u64(value + 25);
-    part->chunks = imv_get_u64(value + 33);
-    part->bytes = imv_get_u64(value + 41);
-    bool sound = part->tier <= 1 && part->label_min <= part->label_max && part->time_min <= part->time_max &&
+    part->order = imv_get_u32(value + 1);
+    part->label_min = imv_get_u32(value + 5);
+    part->label_max = imv_get_u32(value + 9);
+    part->series_min = imv_get_u64(value + 13);
+    part->series_max = imv_get_u64(value + 21);
+    part->time_min = (int64_t)imv_get_u64(value + 29);
+    part->time_max = (int64_t)imv_get_u64(value + 37);
+    part->rows = imv_get_u64(value + 45);
+    part->chunks = imv_get_u64(value + 53);
+    part->bytes = imv_get_u64(value + 61);
+    bool sound = part->order <= part->generation && part->label_min <= part->label_max &&
+                 part->series_min <= part->series_max && part->time_min <= part->time_max &&
                  imv_slot_of(part->time_min) == part->slot && imv_slot_of(part->time_max) == part->slot;
     return sound ? IMV_OK : IMV_CORRUPT;
 }
@@ -56,6 +60,15 @@ struct loading {
     size_t count, capacity;
 };
 
+/* Records come in order of key, so the parts of a group come one after the other. */
+static struct imv_part *sibling(const struct loading *loading, const struct imv_part *prefix) {
+    if (loading->count == 0) return NULL;
+    struct imv_part *before = loading->parts[loading->count - 1];
+    bool same =
+        before->tier == prefix->tier && before->class == prefix->class && before->generation == prefix->generation;
+    return same ? before : NULL;
+}
+
 static imv_status load_one_part(struct loading *loading, const uint8_t *key, const uint8_t *value) {
     if (loading->count == loading->capacity) {
         size_t capacity = loading->capacity == 0 ? 64 : loading->capacity * 2;
@@ -64,7 +77,10 @@ static imv_status load_one_part(struct loading *loading, const uint8_t *key, con
         loading->parts = parts;
         loading->capacity = capacity;
     }
-    struct imv_part *part = calloc(1, sizeof *part);
+    struct imv_part prefix;
+    imv_part_prefix_parse(key + 1, &prefix);
+    if (prefix.tier >= IMV_TIERS) return IMV_CORRUPT;
+    struct imv_part *part = imv_part_new(prefix.tier, sibling(loading, &prefix));
     if (part == NULL) return IMV_NO_MEMORY;
     loading->parts[loading->count++] = part;
     return load_part(key, value, part);
@@ -132,7 +148,7 @@ imv_status imv_meta_load(struct imv_kv *kv, struct imv_meta *meta, struct imv_er
     }
     if (status == IMV_OK) status = imv_parts_new(NULL, loading.parts, loading.count, &meta->parts, err);
     if (status != IMV_OK) {
-        for (size_t i = 0; i < loading.count; i++) free(loading.parts[i]);
+        for (size_t i = 0; i < loading.count; i++) imv_part_free(loading.parts[i]);
         imv_meta_release(meta, kv);
     }
     free(loading.parts);
@@ -204,13 +220,16 @@ void imv_meta_put_part(struct imv_meta_batch *batch, const struct imv_part *part
     part_key(key, part);
     uint8_t *value = record_new(batch, key, sizeof key, PART_VALUE_BYTES);
     if (value == NULL) return;
-    imv_put_u32(value + 1, part->label_min);
-    imv_put_u32(value + 5, part->label_max);
-    imv_put_u64(value + 9, (uint64_t)part->time_min);
-    imv_put_u64(value + 17, (uint64_t)part->time_max);
-    imv_put_u64(value + 25, part->rows);
-    imv_put_u64(value + 33, part->chunks);
-    imv_put_u64(value + 41, part->bytes);
+    imv_put_u32(value + 1, part->order);
+    imv_put_u32(value + 5, part->label_min);
+    imv_put_u32(value + 9, part->label_max);
+    imv_put_u64(value + 13, part->series_min);
+    imv_put_u64(value + 21, part->series_max);
+    imv_put_u64(value + 29, (uint64_t)part->time_min);
+    imv_put_u64(value + 37, (uint64_t)part->time_max);
+    imv_put_u64(value + 45, part->rows);
+    imv_put_u64(value + 53, part->chunks);
+    imv_put_u64(value + 61, part->bytes);
     seal(batch);
 }
 

@@ -1,7 +1,8 @@
 /* meta.h - what the engine itself keeps in the `meta` family: parts, watermarks, the flush generation, classes.
  *
  *     key                    value
- *     P prefix 10            version 1 | label_min 4 | label_max 4 | time_min 8 | time_max 8 | rows 8 | chunks 8 | bytes 8
+ *     P prefix 10            version 1 | order 4 | label_min 4 | label_max 4 | series_min 8 | series_max 8
+ *                            | time_min 8 | time_max 8 | rows 8 | chunks 8 | bytes 8
  *     W shard 4 (BE)         version 1 | position 8: groups of the shard's journal up to it are in chunks
  *     G                      version 1 | generation 4: the highest ever given out
  *     C class 1              version 1 | retention 8 | label 4 ...: rising ids of all labels ever written under the class
@@ -18,7 +19,7 @@
 #include "engine/parts.h"
 #include "storage/base/arena.h"
 
-enum { IMV_CLASSES_MAX = 256, IMV_META_VERSION = 1 };
+enum { IMV_CLASSES_MAX = 256, IMV_META_VERSION = 2 };
 
 /* Labels with the same retention at the time of a flush share a class, so that a slot is dropped as whole files. Class 0
  * is of what is kept for ever. The labels ever written under a class are remembered: retention may change, and a part

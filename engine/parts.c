@@ -22,23 +22,28 @@ int64_t imv_slot_start(uint32_t slot) {
     return start;
 }
 
+/* Where slot and generation stand in a prefix. */
+static size_t slot_at(uint8_t tier) { return tier == IMV_TIER_SCATTERED ? 6 : 2; }
+static size_t generation_at(uint8_t tier) { return tier == IMV_TIER_SCATTERED ? 2 : 6; }
+
 void imv_part_prefix_put(uint8_t prefix[IMV_PART_KEY_BYTES], const struct imv_part *part) {
     prefix[0] = part->tier;
     prefix[1] = part->class;
-    imv_put_be32(prefix + 2, part->slot);
-    imv_put_be32(prefix + 6, part->generation);
+    imv_put_be32(prefix + slot_at(part->tier), part->slot);
+    imv_put_be32(prefix + generation_at(part->tier), part->generation);
 }
 
-void imv_part_prefix_end(uint8_t end[IMV_PART_KEY_BYTES], const uint8_t prefix[IMV_PART_KEY_BYTES]) {
-    memcpy(end, prefix, IMV_PART_KEY_BYTES);
-    for (int i = IMV_PART_KEY_BYTES - 1; i >= 0 && ++end[i] == 0; i--) {}
+void imv_part_prefix_end(uint8_t end[IMV_PART_KEY_BYTES], const uint8_t prefix[IMV_PART_KEY_BYTES], size_t bytes) {
+    memset(end, 0, IMV_PART_KEY_BYTES);
+    memcpy(end, prefix, bytes);
+    for (size_t i = bytes; i-- > 0 && ++end[i] == 0;) {}
 }
 
 void imv_part_prefix_parse(const uint8_t prefix[IMV_PART_KEY_BYTES], struct imv_part *part) {
     part->tier = prefix[0];
     part->class = prefix[1];
-    part->slot = imv_get_be32(prefix + 2);
-    part->generation = imv_get_be32(prefix + 6);
+    part->slot = imv_get_be32(prefix + slot_at(part->tier));
+    part->generation = imv_get_be32(prefix + generation_at(part->tier));
 }
 
 void imv_chunk_key_put(uint8_t key[IMV_CHUNK_KEY_BYTES], const struct imv_part *part, uint32_t label, uint64_t series,
@@ -56,13 +61,67 @@ bool imv_chunk_key_parse(struct imv_str key, struct imv_part *prefix, struct imv
     id->label = imv_get_be32(bytes + 10);
     id->series = imv_get_be64(bytes + 14);
     id->start = (int64_t)(imv_get_be64(bytes + 22) ^ UINT64_C(1) << 63);
-    return prefix->tier <= 1 && imv_slot_of(id->start) == prefix->slot;
+    return prefix->tier < IMV_TIERS && imv_slot_of(id->start) == prefix->slot;
 }
+
+/* ---- one part ---- */
+
+struct imv_part *imv_part_new(enum imv_tier tier, struct imv_part *sibling) {
+    struct imv_part *part = calloc(1, sizeof *part);
+    if (part == NULL) return NULL;
+    part->tier = (uint8_t)tier;
+    part->made_at_ns = INT64_MIN;
+    if (tier != IMV_TIER_SCATTERED) return part;
+    part->group = sibling != NULL ? sibling->group : calloc(1, sizeof *part->group);
+    if (part->group == NULL) {
+        free(part);
+        return NULL;
+    }
+    atomic_fetch_add(&part->group->references, 1);
+    atomic_fetch_add(&part->group->live, 1);
+    return part;
+}
+
+void imv_part_free(struct imv_part *part) {
+    if (part == NULL) return;
+    if (part->group != NULL && atomic_fetch_sub(&part->group->references, 1) == 1) free(part->group);
+    free(part);
+}
+
+/* What the files of a retired part hold alone: the part, or its group when no other of its parts is left. */
+static size_t dropped_prefix_bytes(struct imv_part *part) {
+    if (part->group == NULL) return IMV_PART_KEY_BYTES;
+    atomic_fetch_add(&part->group->dead, 1);
+    return atomic_fetch_sub(&part->group->live, 1) == 1 ? IMV_PART_GROUP_KEY_BYTES : 0;
+}
+
+static void part_drop(struct imv_part *part, struct imv_kv *kv) {
+    uint8_t from[IMV_PART_KEY_BYTES], to[IMV_PART_KEY_BYTES];
+    size_t bytes = dropped_prefix_bytes(part);
+    if (bytes == 0) return;
+    imv_part_prefix_put(from, part);
+    imv_part_prefix_end(to, from, bytes);
+    struct imv_error err;
+    /* A file that stays is invisible, and is tried again at the next start. */
+    if (imv_kv_drop_range(kv, IMV_KV_CHUNKS, (struct imv_str){(char *)from, bytes}, (struct imv_str){(char *)to, bytes},
+                          &err) != IMV_OK) {
+        imv_log(IMV_LOG_WARN, "parts", "cannot drop slot=%u generation=%u: %s", part->slot, part->generation,
+                err.message);
+    }
+}
+
+static void part_release(struct imv_part *part, struct imv_kv *kv) {
+    if (atomic_fetch_sub(&part->references, 1) > 1) return;
+    if (atomic_load(&part->retired)) part_drop(part, kv);
+    imv_part_free(part);
+}
+
+/* ---- lists ---- */
 
 static int part_compare(const void *left, const void *right) {
     const struct imv_part *a = *(struct imv_part *const *)left, *b = *(struct imv_part *const *)right;
     if (a->slot != b->slot) return a->slot < b->slot ? -1 : 1;
-    if (a->generation != b->generation) return a->generation < b->generation ? -1 : 1;
+    if (a->order != b->order) return a->order < b->order ? -1 : 1;
     return (a->class > b->class) - (a->class < b->class);
 }
 
@@ -91,23 +150,6 @@ void imv_parts_abandon(struct imv_parts *parts) {
 void imv_parts_retain(struct imv_parts *parts) {
     uint32_t before = atomic_fetch_add_explicit(&parts->references, 1, memory_order_relaxed);
     imv_assert(before > 0);
-}
-
-static void part_release(struct imv_part *part, struct imv_kv *kv) {
-    if (atomic_fetch_sub(&part->references, 1) > 1) return;
-    if (atomic_load(&part->retired)) {
-        uint8_t from[IMV_PART_KEY_BYTES], to[IMV_PART_KEY_BYTES];
-        imv_part_prefix_put(from, part);
-        imv_part_prefix_end(to, from);
-        struct imv_error err;
-        /* A file that stays is invisible, and is tried again at the next start. */
-        if (imv_kv_drop_range(kv, IMV_KV_CHUNKS, (struct imv_str){(char *)from, sizeof from},
-                              (struct imv_str){(char *)to, sizeof to}, &err) != IMV_OK) {
-            imv_log(IMV_LOG_WARN, "parts", "cannot drop slot=%u generation=%u: %s", part->slot, part->generation,
-                    err.message);
-        }
-    }
-    free(part);
 }
 
 void imv_parts_release(struct imv_parts *parts, struct imv_kv *kv) {

@@ -74,9 +74,9 @@ struct rocks_iterator {
 };
 
 struct rocks_table {
-    struct imv_kv_table table; /* first */
-    rocksdb_sstfilewriter_t *writer;
-    bool finished, ingested;
+    struct imv_kv_table table;       /* first */
+    rocksdb_sstfilewriter_t *writer; /* NULL: finished */
+    bool ingested;
     char path[];
 };
 
@@ -429,14 +429,16 @@ static imv_status rocks_table_finish(struct imv_kv_table *table, uint64_t *file_
     rocksdb_sstfilewriter_finish(rocks_table->writer, &text);
     IMV_TRY(take_error(text, "finish a table file", rocks_table->path, err));
     rocksdb_sstfilewriter_file_size(rocks_table->writer, file_bytes);
-    rocks_table->finished = true;
+    /* Its buffers are 100 KB and more; what is finished may wait for hundreds of others to be ingested with it. */
+    rocksdb_sstfilewriter_destroy(rocks_table->writer);
+    rocks_table->writer = NULL;
     warm_file(rocks_table->path);
     return IMV_OK;
 }
 
 static void rocks_table_free(struct imv_kv_table *table) {
     struct rocks_table *rocks_table = (struct rocks_table *)table;
-    rocksdb_sstfilewriter_destroy(rocks_table->writer);
+    if (rocks_table->writer != NULL) rocksdb_sstfilewriter_destroy(rocks_table->writer);
     if (!rocks_table->ingested) unlink(rocks_table->path);
     free(rocks_table);
 }
@@ -448,7 +450,7 @@ static imv_status rocks_ingest(struct imv_kv *kv, struct imv_kv_table **tables, 
     if (paths == NULL) return imv_fail(err, IMV_NO_MEMORY, "kv: no memory to ingest %zu tables", count);
     for (size_t i = 0; i < count; i++) {
         struct rocks_table *table = (struct rocks_table *)tables[i];
-        imv_assert(table->finished && !table->ingested);
+        imv_assert(table->writer == NULL && !table->ingested);
         paths[i] = table->path;
     }
     char *text = NULL;

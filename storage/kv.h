@@ -2,8 +2,7 @@
  *
  * kv.c alone includes RocksDB. Its use here is narrow: `meta` takes small batches through RocksDB's own log, each synced
  * before it is reported done; `chunks` takes only files that are written aside, synced and ingested, disjoint by
- * construction (but for small ones of scattered rows, see engine/flush.h), so that they land at the bottom level and are
- * never rewritten. Values of `chunks` are read through mmap: an iterator's value is a view of the file, valid until the
+ * construction (engine/parts.h), so that they land at the bottom level and are never rewritten. Values of `chunks` are read through mmap: an iterator's value is a view of the file, valid until the
  * iterator moves.
  *
  * A struct imv_kv has operations behind it so that tests can put an ordered map with simulated crashes in RocksDB's

@@ -24,11 +24,14 @@
 
 #define HARNESS_SECOND INT64_C(1000000000)
 #define HARNESS_DAY    (86400 * HARNESS_SECOND)
+#ifndef HARNESS_DAYS
+#define HARNESS_DAYS 4
+#endif
 
 enum {
     HARNESS_SHARDS_MAX = 4,
     HARNESS_SERIES = 8, /* of two labels, written by the writers in turn */
-    HARNESS_TIMES = 96, /* on four days */
+    HARNESS_TIMES = 96, /* on HARNESS_DAYS days */
     HARNESS_FIELDS = 2,
     HARNESS_LATER_MAX = 24,
 };
@@ -184,7 +187,8 @@ struct model_write {
 static const char *const model_fields[HARNESS_FIELDS] = {"a", "b"};
 
 static inline int64_t model_time(uint32_t index) {
-    return INT64_C(1699920000) * HARNESS_SECOND + (index % 4) * HARNESS_DAY + (index / 4) * HARNESS_SECOND;
+    return INT64_C(1699920000) * HARNESS_SECOND + (index % HARNESS_DAYS) * HARNESS_DAY +
+           (index / HARNESS_DAYS) * HARNESS_SECOND;
 }
 
 static inline int model_time_index(int64_t timestamp) {

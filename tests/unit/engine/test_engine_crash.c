@@ -5,6 +5,7 @@
  *
  * IMV_TEST_SEED sets the first seed, IMV_CRASH_STEP=1 tries every single fault (the default tries a spread of them),
  * IMV_CRASH_SEEDS runs so many seeds. */
+#define HARNESS_DAYS 12 /* some flushes are of more slots than get files of their own */
 #include "tests/support/engine_harness.h"
 
 #include "engine/head.h"
@@ -57,6 +58,19 @@ static bool fails(const struct trace *trace, const char *what) {
         if (!(condition)) return fails(trace, what); \
     } while (0)
 
+/* How many files hold the parts of a list: each its own, the scattered ones of a group one together. */
+static size_t files_count(const struct imv_parts *parts) {
+    size_t files = 0;
+    for (size_t i = 0; i < parts->count; i++) {
+        bool counted = false;
+        for (size_t k = 0; k < i && parts->items[i]->group != NULL && !counted; k++) {
+            counted = parts->items[k]->group == parts->items[i]->group;
+        }
+        files += !counted;
+    }
+    return files;
+}
+
 /* Rows that are physically there: in parts, and in heads. */
 static bool stored_once(struct trace *trace) {
     struct imv_snapshot *snapshot;
@@ -73,10 +87,10 @@ static bool stored_once(struct trace *trace) {
             present += trace->view.present[s][t][0] || trace->view.present[s][t][1];
         }
     }
-    size_t parts = snapshot->parts->count;
+    size_t files = files_count(snapshot->parts);
     imv_snapshot_release(snapshot);
     HOLD(stored == present, "a row is stored twice or not where it is read");
-    HOLD(imv_kv_memory_tables(trace->harness.kv_memory) == parts, "the store holds other files than the parts");
+    HOLD(imv_kv_memory_tables(trace->harness.kv_memory) == files, "the store holds other files than the parts");
     return true;
 }
 

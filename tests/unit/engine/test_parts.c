@@ -10,7 +10,7 @@ static struct imv_part *part_make(uint8_t class, uint32_t slot, uint32_t generat
     struct imv_part *part = calloc(1, sizeof *part);
     part->class = class;
     part->slot = slot;
-    part->generation = generation;
+    part->generation = part->order = generation;
     part->time_min = part->time_max = imv_slot_start(slot);
     return part;
 }
@@ -35,7 +35,8 @@ Test(parts, every_timestamp_lies_in_its_slot_and_slots_are_utc_days) {
 }
 
 Test(parts, keys_sort_as_what_they_name_and_read_back) {
-    /* The order of two keys' bytes is that of (tier, class, slot, generation, label, series, start). */
+    /* The order of two keys' bytes is that of (tier, class, slot, generation, label, series, start), the generation
+     * before the slot where parts are scattered. */
     struct imv_prng prng;
     imv_prng_init(&prng, 11);
     uint8_t before[IMV_CHUNK_KEY_BYTES] = {0};
@@ -44,7 +45,7 @@ Test(parts, keys_sort_as_what_they_name_and_read_back) {
     for (int i = 0; i < 10000; i++) {
         struct imv_chunk_id id = {(uint32_t)imv_prng_below(&prng, 3), imv_prng_below(&prng, 3),
                                   (int64_t)imv_prng_next(&prng)};
-        struct imv_part part = {.tier = (uint8_t)imv_prng_below(&prng, 2),
+        struct imv_part part = {.tier = (uint8_t)imv_prng_below(&prng, IMV_TIERS),
                                 .class = (uint8_t)imv_prng_below(&prng, 3),
                                 .slot = imv_slot_of(id.start),
                                 .generation = (uint32_t)imv_prng_below(&prng, 3)};
@@ -56,10 +57,13 @@ Test(parts, keys_sort_as_what_they_name_and_read_back) {
         cr_assert(parsed.tier == part.tier && parsed.class == part.class && parsed.slot == part.slot &&
                   parsed.generation == part.generation);
         cr_assert(parsed_id.label == id.label && parsed_id.series == id.series && parsed_id.start == id.start);
+        bool scattered = part.tier == IMV_TIER_SCATTERED;
+        int64_t slot = (int64_t)part.slot - before_part.slot;
+        int64_t generation = (int64_t)part.generation - before_part.generation;
         int64_t orders[] = {(int64_t)part.tier - before_part.tier,
                             (int64_t)part.class - before_part.class,
-                            (int64_t)part.slot - before_part.slot,
-                            (int64_t)part.generation - before_part.generation,
+                            scattered ? generation : slot,
+                            scattered ? slot : generation,
                             (int64_t)id.label - before_id.label,
                             (int64_t)id.series - (int64_t)before_id.series,
                             (id.start > before_id.start) - (id.start < before_id.start)};
@@ -83,7 +87,7 @@ Test(parts, what_is_no_chunk_key_is_refused) {
         cr_assert_eq(imv_chunk_key_parse((struct imv_str){(char *)key, size}, &parsed, &id),
                      size == IMV_CHUNK_KEY_BYTES);
     }
-    key[0] = 2;
+    key[0] = IMV_TIERS;
     cr_assert_not(imv_chunk_key_parse((struct imv_str){(char *)key, IMV_CHUNK_KEY_BYTES}, &parsed, &id));
     part.slot++;
     imv_chunk_key_put(key, &part, 1, 2, 5);
@@ -97,7 +101,7 @@ Test(parts, the_end_of_a_prefix_is_behind_all_its_keys) {
         struct imv_part part = {.class = 3, .slot = 9, .generation = generations[i]};
         uint8_t prefix[IMV_PART_KEY_BYTES], end[IMV_PART_KEY_BYTES], key[IMV_CHUNK_KEY_BYTES];
         imv_part_prefix_put(prefix, &part);
-        imv_part_prefix_end(end, prefix);
+        imv_part_prefix_end(end, prefix, sizeof prefix);
         imv_chunk_key_put(key, &part, UINT32_MAX, UINT64_MAX, INT64_MAX);
         cr_assert_gt(memcmp(end, key, sizeof end), 0);
         struct imv_part next;
@@ -161,8 +165,56 @@ Test(parts, an_abandoned_list_leaves_no_trace, .init = store_open, .fini = store
     imv_parts_abandon(next);
     cr_assert_eq(atomic_load(&old->references), 1);
     cr_assert_eq(atomic_load(&added->references), 0);
-    free(added);
+    imv_part_free(added);
     imv_parts_release(list, kv);
+}
+
+/* Two scattered parts of one group in one file, and one of another group. */
+static void ingest_group(struct imv_part *parts[3]) {
+    struct imv_kv_table *table;
+    cr_assert_eq(imv_kv_table_new(kv, &table, NULL), IMV_OK);
+    for (int i = 0; i < 3; i++) {
+        uint8_t key[IMV_CHUNK_KEY_BYTES];
+        uint64_t bytes;
+        parts[i] = imv_part_new(IMV_TIER_SCATTERED, i == 1 ? parts[0] : NULL);
+        parts[i]->slot = 10 + (uint32_t)i;
+        parts[i]->generation = parts[i]->order = i < 2 ? 5 : 6;
+        parts[i]->time_min = parts[i]->time_max = imv_slot_start(parts[i]->slot);
+        imv_chunk_key_put(key, parts[i], 1, 1, parts[i]->time_min);
+        cr_assert_eq(imv_kv_table_put(table, (struct imv_str){(char *)key, sizeof key}, IMV_STR("x"), NULL), IMV_OK);
+        if (i == 0) continue;
+        cr_assert_eq(imv_kv_table_finish(table, &bytes, NULL), IMV_OK);
+        cr_assert_eq(imv_kv_ingest(kv, &table, 1, NULL), IMV_OK);
+        imv_kv_table_free(table);
+        if (i == 1) cr_assert_eq(imv_kv_table_new(kv, &table, NULL), IMV_OK);
+    }
+}
+
+static struct imv_parts *retire(struct imv_parts *list, struct imv_part *part) {
+    struct imv_parts *next;
+    atomic_store(&part->retired, true);
+    cr_assert_eq(imv_parts_new(list, NULL, 0, &next, NULL), IMV_OK);
+    imv_parts_release(list, kv);
+    return next;
+}
+
+Test(parts, files_of_a_group_go_with_its_last_part, .init = store_open, .fini = store_close) {
+    /* Scattered parts that share a file keep it until all of them are retired, in any order, and no longer. */
+    for (int first = 0; first < 2; first++) {
+        struct imv_part *parts[3];
+        struct imv_parts *list;
+        ingest_group(parts);
+        cr_assert_eq(imv_parts_new(NULL, parts, 3, &list, NULL), IMV_OK);
+        list = retire(list, parts[first]);
+        cr_assert_eq(imv_kv_memory_tables(memory), 2);
+        cr_assert_eq(atomic_load(&parts[1 - first]->group->live), 1);
+        cr_assert_eq(atomic_load(&parts[1 - first]->group->dead), 1);
+        list = retire(list, parts[1 - first]);
+        cr_assert_eq(imv_kv_memory_tables(memory), 1);
+        list = retire(list, parts[2]);
+        cr_assert_eq(imv_kv_memory_tables(memory), 0);
+        imv_parts_release(list, kv);
+    }
 }
 
 /* ---- meta ---- */
@@ -173,6 +225,9 @@ static struct imv_meta_batch filled_batch(struct imv_meta *meta) {
     struct imv_part part = {.class = 2,
                             .slot = imv_slot_of(0),
                             .generation = 8,
+                            .order = 6,
+                            .series_min = 21,
+                            .series_max = UINT64_C(3) << 40,
                             .label_min = 3,
                             .label_max = 9,
                             .time_min = 1,
@@ -203,7 +258,8 @@ Test(meta, what_is_written_is_loaded, .init = store_open, .fini = store_close) {
     const struct imv_part *part = meta.parts->items[0];
     cr_assert(part->class == 2 && part->generation == 8 && part->label_min == 3 && part->label_max == 9);
     cr_assert(part->time_min == 1 && part->time_max == 77 && part->rows == 12 && part->chunks == 4);
-    cr_assert(part->bytes == 1000 && part->slot == imv_slot_of(0));
+    cr_assert(part->bytes == 1000 && part->slot == imv_slot_of(0) && part->order == 6 && part->group == NULL);
+    cr_assert(part->series_min == 21 && part->series_max == UINT64_C(3) << 40);
     cr_assert(meta.watermarks[3] == 44 && meta.watermarks[0] == 0 && meta.generation == 9);
     cr_assert(meta.classes[1].used && meta.classes[1].retention_ns == 1000 && meta.classes[1].labels_count == 2);
     cr_assert(meta.classes[1].labels[0] == 5 && meta.classes[1].labels[1] == 7);
@@ -214,6 +270,37 @@ Test(meta, what_is_written_is_loaded, .init = store_open, .fini = store_close) {
     imv_meta_release(&meta, kv);
     cr_assert_eq(imv_meta_load(kv, &meta, NULL), IMV_OK);
     cr_assert_eq(meta.parts->count, 0);
+    imv_meta_release(&meta, kv);
+}
+
+Test(meta, groups_of_scattered_parts_are_found_again, .init = store_open, .fini = store_close) {
+    /* Loaded parts share a group exactly when class and generation are the same. */
+    struct imv_meta_batch batch;
+    struct imv_meta meta;
+    imv_meta_batch_init(&batch);
+    for (uint32_t i = 0; i < 16; i++) {
+        struct imv_part part = {.tier = i & 8 ? IMV_TIER_SCATTERED : IMV_TIER_FRESH,
+                                .class = i & 1,
+                                .generation = 5 + (i >> 1 & 1),
+                                .slot = imv_slot_of(0) + (i >> 2 & 1)};
+        part.order = part.generation;
+        part.time_min = part.time_max = imv_slot_start(part.slot);
+        imv_meta_put_part(&batch, &part);
+    }
+    cr_assert_eq(imv_meta_write(&batch, kv, NULL), IMV_OK);
+    imv_meta_batch_release(&batch);
+    cr_assert_eq(imv_meta_load(kv, &meta, NULL), IMV_OK);
+    cr_assert_eq(meta.parts->count, 16);
+    for (size_t i = 0; i < 16; i++) {
+        const struct imv_part *a = meta.parts->items[i];
+        cr_assert_eq(a->group != NULL, a->tier == IMV_TIER_SCATTERED);
+        if (a->group != NULL) cr_assert_eq(atomic_load(&a->group->live), 2);
+        for (size_t k = 0; k < 16 && a->group != NULL; k++) {
+            const struct imv_part *b = meta.parts->items[k];
+            bool same = b->group != NULL && a->class == b->class && a->generation == b->generation;
+            cr_assert_eq(a->group == b->group, same);
+        }
+    }
     imv_meta_release(&meta, kv);
 }
 
