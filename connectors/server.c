@@ -2,6 +2,7 @@
 
 #include "connectors/http/context.h"
 #include "connectors/http/query.h"
+#include "connectors/http/remote_write.h"
 #include "connectors/http/status.h"
 #include "connectors/http/write.h"
 #include "connectors/query_pool.h"
@@ -22,7 +23,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { QUERIES_QUEUED_MAX = 256 };
+enum {
+    QUERIES_QUEUED_MAX = 256,
+    REMOTE_WRITE_BYTES_MAX =
+        128 << 20, /* bodies being collected or taken: hundreds of usual size, four of the largest */
+};
 
 static const int64_t stop_flush_ns = INT64_C(120) * 1000000000; /* then the journal keeps the rest for the next start */
 
@@ -43,7 +48,7 @@ struct server {
     const struct imv_clock *clock;
     struct imv_engine *engine;
     struct imv_query_pool *pool;
-    struct imv_budget connections;
+    struct imv_budget connections, remote_write;
     uint32_t shards;
     struct member *members;
     /* Indexed by shard; each set by its own thread before the barrier of phase 1. */
@@ -59,6 +64,7 @@ struct server {
 static const struct imv_http_route routes[] = {
     {"POST", "/write", &imv_http_write_handler},
     {"POST", "/api/v2/write", &imv_http_write_handler},
+    {"POST", "/api/v1/write", &imv_http_remote_write_handler},
     {"POST", "/query", &imv_http_query_handler},
     {"GET", "/metrics", &imv_http_metrics_handler},
     {"GET", "/livez", &imv_http_livez_handler},
@@ -112,6 +118,7 @@ static imv_status open_member(struct member *member) {
         .engine = server->engine,
         .writer = member->writer,
         .pool = server->pool,
+        .remote_write = &server->remote_write,
         .clock = server->clock,
         .shards = server->shards,
         .query_timeout_ns = server->config->query_timeout_ns,
@@ -320,6 +327,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
 
     struct server server = {.config = config, .clock = imv_clock_system()};
     imv_budget_init(&server.connections, "connections", config->connection_memory);
+    imv_budget_init(&server.remote_write, "remote_write", REMOTE_WRITE_BYTES_MAX);
     imv_status status = open_engine(&server, err);
     if (status == IMV_OK) status = imv_query_pool_new(config->query_threads, QUERIES_QUEUED_MAX, &server.pool, err);
     if (status == IMV_OK) status = make_members(&server, err);
@@ -331,6 +339,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     imv_query_pool_free(server.pool);
     if (server.engine != NULL) imv_engine_close(server.engine);
     imv_budget_release(&server.connections);
+    imv_budget_release(&server.remote_write);
     free(server.members);
     free(server.loops);
     free(server.peers);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct imv_budget;
 struct imv_engine;
 struct imv_query_pool;
 struct imv_writer;
@@ -14,6 +15,7 @@ struct imv_http_context {
     struct imv_engine *engine;
     struct imv_writer *writer; /* of this loop's shard */
     struct imv_query_pool *pool;
+    struct imv_budget *remote_write; /* memory of all remote write requests */
     const struct imv_clock *clock;
     uint32_t shards;
     int64_t query_timeout_ns;      /* the longest a query may run */

@@ -7,6 +7,7 @@
  * engine. */
 #include "connectors/http/context.h"
 #include "connectors/http/query.h"
+#include "connectors/http/remote_write.h"
 #include "connectors/http/status.h"
 #include "connectors/http/write.h"
 #include "connectors/query_pool.h"
@@ -14,6 +15,7 @@
 #include "engine/writer.h"
 #include "query/column.h"
 #include "query/query.h"
+#include "storage/base/budget.h"
 #include "storage/base/hash.h"
 #include "storage/base/metrics.h"
 #include "storage/base/prng.h"
@@ -181,6 +183,14 @@ static void counted_write_finish(struct imv_http_request *request) {
     world.finished++;
     imv_http_write_handler.finish(request);
 }
+static void counted_remote_begin(struct imv_http_request *request) {
+    world.begun++;
+    imv_http_remote_write_handler.begin(request);
+}
+static void counted_remote_finish(struct imv_http_request *request) {
+    world.finished++;
+    imv_http_remote_write_handler.finish(request);
+}
 static void counted_query_begin(struct imv_http_request *request) {
     world.begun++;
     imv_http_query_handler.begin(request);
@@ -190,18 +200,24 @@ static void counted_query_finish(struct imv_http_request *request) {
     imv_http_query_handler.finish(request);
 }
 
-static struct imv_http_handler write_handler, query_handler;
+static struct imv_http_handler write_handler, remote_handler, query_handler;
 static const struct imv_http_handler large_handler = {
     .begin = count_begin, .body = drop, .end = reply_large, .finish = count_finish};
 static const struct imv_http_handler early_handler = {
     .begin = reply_early, .body = drop, .end = nothing, .finish = count_finish};
 
 static const struct imv_http_route routes[] = {
-    {"POST", "/write", &write_handler},           {"POST", "/api/v2/write", &write_handler},
-    {"POST", "/query", &query_handler},           {"GET", "/livez", &imv_http_livez_handler},
-    {"GET", "/readyz", &imv_http_readyz_handler}, {"GET", "/ping", &imv_http_ping_handler},
-    {"HEAD", "/ping", &imv_http_ping_handler},    {"GET", "/large", &large_handler},
-    {"POST", "/early", &early_handler},           {NULL, NULL, NULL},
+    {"POST", "/write", &write_handler},
+    {"POST", "/api/v2/write", &write_handler},
+    {"POST", "/query", &query_handler},
+    {"GET", "/livez", &imv_http_livez_handler},
+    {"GET", "/readyz", &imv_http_readyz_handler},
+    {"GET", "/ping", &imv_http_ping_handler},
+    {"HEAD", "/ping", &imv_http_ping_handler},
+    {"GET", "/large", &large_handler},
+    {"POST", "/early", &early_handler},
+    {"POST", "/api/v1/write", &remote_handler},
+    {NULL, NULL, NULL},
 };
 
 /* ---- a run ---- */
@@ -325,11 +341,17 @@ static bool may_have_too_many_headers(const uint8_t *data, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static struct imv_http_context context = {.clock = &manual.clock, .shards = 1, .query_timeout_ns = 1};
+    static struct imv_budget remote_write;
+    static struct imv_http_context context = {
+        .clock = &manual.clock, .shards = 1, .remote_write = &remote_write, .query_timeout_ns = 1};
     if (http == NULL) {
         write_handler = imv_http_write_handler;
         write_handler.begin = counted_write_begin;
         write_handler.finish = counted_write_finish;
+        remote_handler = imv_http_remote_write_handler;
+        remote_handler.begin = counted_remote_begin;
+        remote_handler.finish = counted_remote_finish;
+        imv_budget_init(&remote_write, "remote_write", 64 << 20);
         query_handler = imv_http_query_handler;
         query_handler.begin = counted_query_begin;
         query_handler.finish = counted_query_finish;
@@ -341,6 +363,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     run(data, size, false, &whole);
     run(data, size, true, &pieces);
     imv_assert(!whole.aborted && !pieces.aborted);
+    imv_assert(imv_budget_used(&remote_write) == 0);
     check_replies(&whole);
     imv_assert(whole.replies == pieces.replies);
     imv_assert(whole.rows == pieces.rows && whole.digest == pieces.digest);

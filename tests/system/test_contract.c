@@ -1,12 +1,15 @@
 /* The outside faces of a server, byte by byte: writes, queries, errors, start-up failures. */
 #include "connectors/cli/ask.h"
+#include "storage/base/buffer.h"
 #include "tests/support/program.h"
+#include "tests/support/prometheus.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
+#include <snappy-c.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,6 +198,53 @@ Test(contract, lines_over_tcp_are_answered_when_synced_and_a_bad_line_ends_nothi
     for (int i = 0; i < 50 && strcmp(cell("MATCH (t:t) SAMPLES OF t AS s RETURN count(*)"), "4") != 0; i++)
         usleep(20000);
     cr_expect_str_eq(cell("MATCH (t:t) SAMPLES OF t AS s RETURN count(*)"), "4");
+}
+
+/* ---- remote write ---- */
+
+static int post_samples(struct imv_buffer *message, const char *type, char *answer, size_t size) {
+    size_t packed_size = snappy_max_compressed_length(message->size);
+    char *packed = malloc(packed_size);
+    cr_assert_eq(snappy_compress(message->data, message->size, packed, &packed_size), SNAPPY_OK);
+    int fd = test_connect(server.http_port);
+    send_text(fd,
+              "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Encoding: snappy\r\n"
+              "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %zu\r\n\r\n",
+              type, packed_size);
+    send_bytes(fd, packed, packed_size);
+    int status = read_response(fd, answer, size);
+    close(fd);
+    free(packed);
+    return status;
+}
+
+/* Samples of Prometheus are there when they are acknowledged, under their metric, labels and milliseconds, and after a
+ * restart too; what is refused is named and keeps nothing else from being stored; other versions are told so. */
+Test(contract, prometheus_writes_its_samples) {
+    struct imv_buffer message;
+    char answer[4096];
+    imv_buffer_init(&message, 8 << 20);
+    for (int i = 0; i < 20000; i++)
+        prometheus_series(&message, "http:requests", "instance", i % 2 == 0 ? "h1:9100" : "h2:9100", i * 0.25,
+                          INT64_C(1767225600000) + i / 2 * 15000);
+    cr_assert_eq(post_samples(&message, "application/x-protobuf", answer, sizeof answer), 204, "%s", answer);
+    imv_buffer_reset(&message);
+    prometheus_series(&message, "up", "value", "1", 1, 1);
+    prometheus_series(&message, "up", "job", "n", 1, 1);
+    cr_assert_eq(post_samples(&message, "application/x-protobuf;proto=prometheus.WriteRequest", answer, sizeof answer),
+                 400);
+    cr_assert_not_null(strstr(answer, "1 of 2 samples were refused, 1 are stored: up{value="), "%s", answer);
+    cr_assert_eq(
+        post_samples(&message, "application/x-protobuf;proto=io.prometheus.write.v2.Request", answer, sizeof answer),
+        415);
+    cr_assert_not_null(strstr(answer, "1.0"), "%s", answer);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        cr_assert_str_eq(cell("MATCH (r:`http:requests` {instance:'h2:9100'}) RETURN r.value"), "4999.75");
+        cr_assert_str_eq(cell("MATCH (u:up) RETURN count(u)"), "1");
+        cr_assert_eq(test_server_stop(&server, SIGKILL), SIGKILL);
+        cr_assert(test_server_start(&server, program, NULL), "no start, see %s", server.log);
+    }
+    imv_buffer_release(&message);
 }
 
 /* ---- queries ---- */

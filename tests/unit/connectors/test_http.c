@@ -3,6 +3,7 @@
 #include "connectors/http/http.h"
 
 #include "connectors/http/context.h"
+#include "connectors/http/remote_write.h"
 #include "connectors/http/write.h"
 #include "engine/exchange.h"
 #include "engine/writer.h"
@@ -11,8 +12,10 @@
 #include "storage/kv.h"
 #include "tests/support/fake_loop.h"
 #include "tests/support/kv_memory.h"
+#include "tests/support/prometheus.h"
 
 #include <criterion/criterion.h>
+#include <snappy-c.h>
 #include <stdio.h>
 #include <zlib.h>
 
@@ -99,6 +102,7 @@ static const struct imv_http_route routes[] = {
     {"GET", "/large", HANDLER(.begin = begin, .body = take_body, .end = reply_large)},
     {"GET", "/stream", HANDLER(.begin = begin, .body = take_body, .end = stream, .drained = stream_on)},
     {"POST", "/write", &imv_http_write_handler},
+    {"POST", "/api/v1/write", &imv_http_remote_write_handler},
     {NULL, NULL, NULL},
 };
 
@@ -457,7 +461,7 @@ static struct {
     struct imv_kv *kv;
     struct imv_catalog *catalog;
     struct imv_exchange exchange;
-    struct imv_budget budget;
+    struct imv_budget budget, remote_write;
     uint64_t rows;
     int64_t times;
 } store;
@@ -469,6 +473,8 @@ static void start_write(void) {
     cr_assert_eq(imv_catalog_open(store.kv, 1, &store.catalog, NULL), IMV_OK);
     cr_assert_eq(imv_exchange_init(&store.exchange, 1, NULL, NULL, NULL), IMV_OK);
     imv_budget_init(&store.budget, "batches", 256 * 1024);
+    imv_budget_init(&store.remote_write, "remote_write", 8 << 20);
+    context.remote_write = &store.remote_write;
     cr_assert_eq(imv_writer_new_for(store.catalog, &store.exchange, &store.budget, 0,
                                     (struct imv_writer **)&context.writer, NULL),
                  IMV_OK);
@@ -479,6 +485,7 @@ static void stop_write(void) {
     imv_writer_free(context.writer);
     imv_exchange_release(&store.exchange);
     imv_budget_release(&store.budget);
+    imv_budget_release(&store.remote_write); /* asserts that every request gave back what it took */
     imv_catalog_close(store.catalog);
     imv_kv_close(store.kv);
     imv_kv_memory_free(store.disk);
@@ -610,4 +617,140 @@ Test(http_write, a_refusal_is_valid_utf8) {
     cr_assert(starts_with(reply, "HTTP/1.1 400"), "%s", reply);
     cr_assert(imv_utf8_valid(imv_str_from(reply)), "%s", reply);
     cr_assert_not_null(strstr(reply, "\xef\xbf\xbd"), "%s", reply);
+}
+
+/* ---- remote write ---- */
+
+static void arrive_remote(const char *headers, const void *body, size_t size) {
+    char head[512];
+    snprintf(head, sizeof head, "POST /api/v1/write HTTP/1.1\r\n%sContent-Length: %zu\r\n\r\n", headers, size);
+    arrive(head);
+    for (size_t at = 0; at < size; at += 40000)
+        arrive_bytes((const char *)body + at, size - at < 40000 ? size - at : 40000);
+}
+
+/* Sends a request packed, empties it, and returns the answer. */
+static const char *write_remote(struct imv_buffer *message) {
+    size_t size = snappy_max_compressed_length(message->size);
+    char *packed = malloc(size);
+    cr_assert_eq(snappy_compress(message->size == 0 ? "" : message->data, message->size, packed, &size), SNAPPY_OK);
+    arrive_remote("Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n", packed, size);
+    free(packed);
+    imv_buffer_reset(message);
+    return answer_of_write();
+}
+
+/* A request of any size the limits allow is taken as the writer has room, and answered when all of it is durable. */
+Test(http_write, remote_write_is_answered_when_it_is_durable) {
+    struct imv_buffer message;
+    imv_buffer_init(&message, 8 << 20);
+    prometheus_series(&message, "up", "job", "a", 1, 1);
+    size_t size = 1024;
+    char packed[1024];
+    snappy_compress(message.data, message.size, packed, &size);
+    arrive_remote("", packed, size);
+    for (int i = 0; i < 3; i++) imv_http_turn(http), fake_conn_settle(&conn);
+    cr_assert_str_eq(answer(), "", "nothing is durable yet");
+    cr_assert_str_eq(answer_of_write(), "HTTP/1.1 204 No Content\r\n\r\n");
+    cr_assert_eq(store.rows, 1);
+    imv_buffer_reset(&message);
+    for (int i = 0; i < 60000; i++) prometheus_series(&message, "up", "job", i % 2 == 0 ? "a" : "b", i, i);
+    cr_assert_str_eq(write_remote(&message), "HTTP/1.1 204 No Content\r\n\r\n");
+    cr_assert_eq(store.rows, 60001);
+    cr_assert_str_eq(write_remote(&message), "HTTP/1.1 204 No Content\r\n\r\n", "an empty request is a good one");
+    cr_assert_eq(imv_budget_used(&store.remote_write), 0);
+    imv_buffer_release(&message);
+}
+
+/* Refused series are named, the first ten of them, and the good ones are stored. */
+Test(http_write, remote_write_names_what_it_refuses) {
+    struct imv_buffer message;
+    imv_buffer_init(&message, 1 << 20);
+    for (int i = 0; i < 12; i++) prometheus_series(&message, "", "job", "a", i, i);
+    prometheus_series(&message, "up", "job", "a", 1, 1);
+    const char *reply = write_remote(&message);
+    cr_assert(starts_with(reply, "HTTP/1.1 400"), "%s", reply);
+    cr_assert_not_null(strstr(reply, "partial write: 12 of 13 samples were refused, 1 are stored: {job="), "%s", reply);
+    cr_assert_eq(count_of(reply, "there is no label __name__"), 2 * 10); /* the message stands twice in the body */
+    cr_assert_not_null(strstr(reply, "; ...\""));
+    cr_assert_eq(store.rows, 1);
+    imv_buffer_release(&message);
+}
+
+/* What is not remote write 1.0 is answered 415 and says what is; absent headers are taken for it. */
+Test(http_write, remote_write_speaks_one_version) {
+    static const struct {
+        const char *headers;
+        bool taken;
+    } cases[] = {
+        {"", true},
+        {"Content-Type: application/x-protobuf\r\n", true},
+        {"content-type: Application/X-Protobuf ; charset=x; proto = prometheus.WriteRequest\r\n", true},
+        {"Content-Encoding: SNAPPY\r\n", true},
+        {"Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n", false},
+        {"Content-Type: application/json\r\n", false},
+        {"Content-Encoding: gzip\r\n", false},
+        {"Content-Encoding: identity\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        arrive_remote(cases[i].headers, "", 1);
+        const char *reply = answer_of_write();
+        cr_expect(starts_with(reply, cases[i].taken ? "HTTP/1.1 204" : "HTTP/1.1 415"), "%s: %s", cases[i].headers,
+                  reply);
+    }
+}
+
+/* A body is refused by the length that it declares, before memory is taken for it; one that is no snappy, or whose
+ * length it cannot reach, is a bad request. */
+Test(http_write, remote_write_refuses_bombs_and_garbage) {
+    static const struct {
+        const char *body;
+        size_t size;
+        const char *status;
+    } cases[] = {
+        {"\x81\x80\x80\x10", 4, "413"},                          /* 32 MiB and a byte */
+        {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10, "413"}, /* 2^64 - 1 */
+        {"\x80\x80\x80\x10\x00", 5, "400"},                      /* 32 MiB from five bytes */
+        {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11, "400"},
+        {"\x80", 1, "400"},
+        {"", 0, "400"},
+        {"\x05garbage", 8, "400"},
+        {"\x03\x08"
+         "abc",
+         5, "400"}, /* good snappy, no protobuf */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        arrive_remote("", cases[i].body, cases[i].size);
+        const char *reply = answer_of_write();
+        cr_expect(strncmp(reply + 9, cases[i].status, 3) == 0, "%zu: %s", i, reply);
+        cr_expect_eq(imv_budget_used(&store.remote_write), 0);
+    }
+    cr_expect_lt(store.remote_write.bytes_peak, (size_t)1 << 20);
+}
+
+/* More than the largest body is refused while it arrives, and what all requests share is given back: 503 when it is
+ * spent, taken again afterwards. */
+Test(http_write, remote_write_is_bounded) {
+    size_t size = IMV_REMOTE_WRITE_PACKED_BYTES_MAX + 1;
+    char *body = calloc(1, size);
+    memcpy(body, "\x80\x80\x80\x01", 4); /* 2 MiB */
+    arrive_remote("", body, size);
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 503"), "the budget of 8 MiB comes first");
+    store.remote_write.bytes_max = 64 << 20;
+    arrive_remote("", body, size);
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 413"));
+    cr_assert_eq(imv_budget_used(&store.remote_write), 0);
+    arrive_remote("", "", 1);
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 204"));
+    free(body);
+}
+
+/* A connection that is lost in the middle of a body gives its memory back. */
+Test(http_write, a_lost_remote_write_is_forgotten) {
+    arrive("POST /api/v1/write HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+    char part[50000] = {0};
+    arrive_bytes(part, sizeof part);
+    cr_assert_gt(imv_budget_used(&store.remote_write), 0);
+    fake_conn_lose(&conn);
+    cr_assert_eq(imv_budget_used(&store.remote_write), 0);
 }
