@@ -33,6 +33,7 @@ static struct {
     uint32_t room;   /* rows until the writer is full */
     uint32_t busy;   /* checks until rows are durable */
     uint64_t digest; /* of all rows */
+    uint64_t series; /* of the label and the tags of the series made last */
     uint64_t draft;  /* of the row under way */
     uint64_t rows;
     struct imv_query_job *jobs, **jobs_last;
@@ -50,11 +51,11 @@ imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw,
                                   const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
                                   struct imv_error *err) {
     (void)writer, (void)err, (void)raw;
-    world.draft = 0;
-    mix(&world.draft, label.data, label.size);
+    world.series = 0;
+    mix(&world.series, label.data, label.size);
     for (size_t i = 0; i < tags_count; i++) {
-        mix(&world.draft, tags[i].key.data, tags[i].key.size);
-        mix(&world.draft, tags[i].value.data, tags[i].value.size);
+        mix(&world.series, tags[i].key.data, tags[i].key.size);
+        mix(&world.series, tags[i].value.data, tags[i].value.size);
     }
     *series = (struct imv_series *)(uintptr_t)&world;
     return IMV_OK;
@@ -64,6 +65,7 @@ imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series
                             struct imv_error *err) {
     (void)writer, (void)series, (void)fields_max, (void)bytes_max, (void)err;
     imv_assert(!world.delays || world.room > 0);
+    world.draft = world.series;
     return IMV_OK;
 }
 
