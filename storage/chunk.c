@@ -1,21 +1,28 @@
-/* chunk.c - the byte layout of a chunk, its statistics, and its way in and out. All numbers are little-endian.
+/* chunk.c - the byte layout of a chunk, and its way in and out. All numbers are little-endian.
  *
- *     +----------+--------+--------+----------+-----------+-----------+---------+------------+------ - -
- *     | checksum | format | widths | rows - 1 | columns C | column id | entries | statistics | data
- *     | u64      | u8     | u8     | u16      | u16       | C times   |         |            |
- *     +----------+--------+--------+----------+-----------+-----------+---------+------------+------ - -
- *     |<-------------------- 14 bytes ------------------->|
+ *     +--------+-------+----------+-----------+------------+---------+------------+----------+------ - -
+ *     | format | shape | rows - 1 | columns C | column ids | entries | statistics | checksum | data
+ *     | u8     | u8    | varint   | varint    |            |         |            | u64      |
+ *     +--------+-------+----------+-----------+------------+---------+------------+----------+------ - -
  *
- * The checksum is the XXH3-64 of all that stands between it and the data. widths: how many bytes, less 1, a column id
- * (bits 0-1), a data end (bits 2-3) and a statistics end (bits 4-5) take in this chunk. Column ids rise strictly.
+ * The checksum is the XXH3-64 of all before it. shape: how many bytes, less 1, a data end takes in this chunk (bits 0-1);
+ * how many bytes a statistics end takes, 0 for none (bits 2-3); how column ids stand there (bits 4-5): 0 the first as a
+ * varint, the others follow it one by one, or each in 1, 2 or 4 bytes (1, 2, 3); WHOLE (bit 6). Column ids rise strictly.
  *
  * Entries: one for each vector of the timestamps, then for each vector of the first column, and so on.
  *
- *     | codec: 5 bits, type: 3 bits | checksum u32 | end of its data | end of its statistics |
+ *     | codec: 4 bits, some rows have no value: 1 bit, type: 3 bits | checksum u32 | end of its data | of its statistics |
  *
  * The ends count from the start of `data` and of `statistics`; a piece starts where the one before ends. The checksum is
  * the low half of the XXH3-64 of the data piece. All hashes are seeded with that of the chunk's identity, data pieces
  * with the entry's number added, so that pieces cannot trade places.
+ *
+ * What is fixed would be most of a small chunk, so there are two shorter forms, of one vector each. A WHOLE chunk, whose
+ * data are few, has one checksum for everything, the low half of the XXH3-64, as its last 4 bytes; its entries have none:
+ *
+ *     | format | shape | rows - 1 | columns C | column ids | entries | statistics | data | checksum u32 |
+ *
+ * One of few rows has no statistics besides (and no ends of them): they are made from its values when asked for.
  *
  * Data of a piece: when some of the rows have no value, which rows do; then the encoding (codec/codec.h) of the values
  * that are there. Of timestamps: less the vector's first. Nothing when no row has a value.
@@ -39,15 +46,26 @@
 #include <stdlib.h>
 
 enum {
-    FORMAT = 0xc2,
+    FORMAT = 0xc3,
+    SHAPE_IDS_SHIFT = 4,
+    SHAPE_WHOLE = 0x40,
+    SHAPE_UNUSED = 0x80,
+    TAG_CODEC_BITS = 4,
+    TAG_NULLS = 1 << TAG_CODEC_BITS,
+    TAG_TYPE_SHIFT = TAG_CODEC_BITS + 1,
+    HEADER_BYTES_MAX = 2 + 2 + 2 + 5,
     CHECKSUM_BYTES = 8,
-    HEADER_BYTES = 14,
-    CODEC_BITS = 5,
-    ENTRY_FIXED_BYTES = 5, /* tag and checksum */
+    WHOLE_CHECKSUM_BYTES = 4,
+    PIECE_CHECKSUM_BYTES = 4,
+    /* Reading one column of a WHOLE chunk hashes all of it: 50 ns for 1 KiB, where finding the chunk takes 500. */
+    WHOLE_DATA_BYTES_MAX = 1024,
+    /* So few rows are decoded in about the time that reading their statistics takes, which are as many bytes as they. */
+    BRIEF_ROWS_MAX = 64,
+    BRIEF_DATA_BYTES_MAX = 4096, /* of a brief chunk, which is always WHOLE */
     VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
 };
 _Static_assert((int)IMV_VECTOR_ROWS == (int)IMV_PACK_COUNT_MAX, "a codec takes a vector");
-_Static_assert(IMV_CODECS_COUNT <= 1 << CODEC_BITS, "the tag has five bits for the codec");
+_Static_assert(IMV_CODECS_COUNT <= 1 << TAG_CODEC_BITS, "the tag has four bits for the codec");
 
 enum validity_kind { VALID_BITS = 0, VALID_RUNS_FIRST_SET = 1, VALID_RUNS_FIRST_CLEAR = 2 };
 
@@ -120,9 +138,8 @@ static bool fill_runs(const uint64_t *lengths, size_t runs, bool set, uint64_t *
     return row == rows;
 }
 
-/* Fills valid, which is zeroed, with exactly count of rows bits. Returns where the values start. */
-static const uint8_t *get_validity(const uint8_t *from, const uint8_t *end, uint64_t *valid, size_t rows,
-                                   size_t count) {
+/* Fills valid, which is zeroed. Returns where the values start. */
+static const uint8_t *get_validity(const uint8_t *from, const uint8_t *end, uint64_t *valid, size_t rows) {
     if (from == end) return NULL;
     unsigned kind = *from++;
     if (kind == VALID_BITS) {
@@ -139,7 +156,7 @@ static const uint8_t *get_validity(const uint8_t *from, const uint8_t *end, uint
         from = imv_pack_read(from, end, runs, lengths);
         if (from == NULL || !fill_runs(lengths, runs, kind == VALID_RUNS_FIRST_SET, valid, rows)) return NULL;
     }
-    return count_bits(valid, rows) == count ? from : NULL;
+    return from;
 }
 
 /* Moves values from the front of cells to their rows, last first; rows without one get 0. */
@@ -161,6 +178,7 @@ struct entry {
 
 struct encoder {
     uint64_t seed;
+    bool is_brief; /* no statistics */
     struct imv_buffer data, statistics;
     struct entry *entries;
     size_t entries_count;
@@ -173,10 +191,10 @@ static imv_status no_room(const struct imv_buffer *buffer, size_t size, struct i
 }
 
 /* Completes the entry whose data starts at data_start and whose statistics have been appended. */
-static void add_entry(struct encoder *encoder, imv_type type, imv_codec_id codec, size_t data_start) {
+static void add_entry(struct encoder *encoder, imv_type type, imv_codec_id codec, bool nulls, size_t data_start) {
     const char *data = encoder->data.data == NULL ? "" : encoder->data.data + data_start;
     struct entry *entry = &encoder->entries[encoder->entries_count];
-    entry->tag = (uint8_t)((unsigned)codec | (unsigned)type << CODEC_BITS);
+    entry->tag = (uint8_t)((unsigned)codec | (nulls ? TAG_NULLS : 0U) | (unsigned)type << TAG_TYPE_SHIFT);
     entry->data_end = encoder->data.size;
     entry->statistics_end = encoder->statistics.size;
     entry->checksum =
@@ -198,7 +216,7 @@ static imv_status append_numbers(struct encoder *encoder, const struct imv_codec
 
 static imv_status append_statistics(struct encoder *encoder, const uint8_t *bytes, const uint8_t *end,
                                     struct imv_error *err) {
-    size_t size = (size_t)(end - bytes);
+    size_t size = encoder->is_brief ? 0 : (size_t)(end - bytes);
     imv_assert(size <= IMV_CHUNK_STATISTICS_BYTES_MAX);
     return imv_buffer_append(&encoder->statistics, bytes, size) ? IMV_OK : no_room(&encoder->statistics, size, err);
 }
@@ -220,7 +238,7 @@ static imv_status encode_times(struct encoder *encoder, const int64_t *timestamp
         if (first > 0) to = imv_put_varint(to, (uint64_t)times[0] - (uint64_t)timestamps[0]);
         to = imv_put_varint(to, distances[count - 1]);
         IMV_TRY(append_statistics(encoder, bytes, to, err));
-        add_entry(encoder, IMV_INTEGER, codec, data_start);
+        add_entry(encoder, IMV_INTEGER, codec, false, data_start);
     }
     return IMV_OK;
 }
@@ -258,12 +276,14 @@ static imv_status encode_vector(struct encoder *encoder, const struct imv_vector
         struct imv_codec_input input = {.type = values->type, .cells = cells, .count = count, .decimal = decimal};
         IMV_TRY(append_numbers(encoder, &input, &codec, err));
     }
-    struct imv_chunk_statistics statistics;
-    imv_chunk_statistics_gather(values->type, cells, count, &statistics);
-    uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX];
-    IMV_TRY(append_statistics(encoder, bytes,
-                              imv_chunk_statistics_put(bytes, values->type, &statistics, (uint32_t)rows), err));
-    add_entry(encoder, values->type, codec, data_start);
+    if (!encoder->is_brief) {
+        struct imv_chunk_statistics statistics;
+        uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX];
+        imv_chunk_statistics_gather(values->type, cells, count, &statistics);
+        uint8_t *end = imv_chunk_statistics_put(bytes, values->type, &statistics, (uint32_t)rows);
+        IMV_TRY(append_statistics(encoder, bytes, end, err));
+    }
+    add_entry(encoder, values->type, codec, count < rows, data_start);
     return IMV_OK;
 }
 
@@ -282,36 +302,95 @@ static imv_status encode_columns(struct encoder *encoder, size_t rows, const str
     return IMV_OK;
 }
 
-static imv_status assemble(const struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
-                           size_t columns_count, struct imv_buffer *out, struct imv_error *err) {
-    unsigned id_bytes = bytes_of(columns_count == 0 ? 0 : columns[columns_count - 1].column);
-    unsigned data_end_bytes = bytes_of(encoder->data.size), statistics_end_bytes = bytes_of(encoder->statistics.size);
-    size_t entry_bytes = ENTRY_FIXED_BYTES + data_end_bytes + statistics_end_bytes;
-    size_t size = HEADER_BYTES + columns_count * id_bytes + encoder->entries_count * entry_bytes +
-                  encoder->statistics.size + encoder->data.size;
-    if (encoder->data.size > UINT32_MAX || encoder->statistics.size > UINT32_MAX)
-        return imv_fail(err, IMV_FULL, "chunk: %zu bytes are more than a chunk holds", size);
-    uint8_t *start = (uint8_t *)imv_buffer_reserve(out, size), *to = start + CHECKSUM_BYTES;
-    if (start == NULL) return no_room(out, size, err);
+/* ---- putting together ---- */
+
+/* How many bytes numbers take: see the top of this file. */
+struct widths {
+    unsigned id_code, data_end, statistics_end;
+    bool is_whole;
+};
+
+static struct widths widths_of(const struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
+                               size_t columns_count) {
+    struct widths widths = {.data_end = bytes_of(encoder->data.size)};
+    widths.statistics_end = encoder->is_brief ? 0 : bytes_of(encoder->statistics.size);
+    widths.is_whole = encoder->is_brief || (rows <= IMV_VECTOR_ROWS && encoder->data.size <= WHOLE_DATA_BYTES_MAX);
+    uint32_t first = columns_count == 0 ? 0 : columns[0].column;
+    uint32_t last = columns_count == 0 ? 0 : columns[columns_count - 1].column;
+    if (columns_count > 0 && last - first != columns_count - 1) widths.id_code = last < 256 ? 1 : last < 65536 ? 2 : 3;
+    return widths;
+}
+
+static size_t id_bytes_of(unsigned id_code) { return id_code == 3 ? 4 : id_code; }
+
+static size_t entry_size(const struct widths *widths) {
+    return 1 + (widths->is_whole ? 0 : PIECE_CHECKSUM_BYTES) + widths->data_end + widths->statistics_end;
+}
+
+static uint8_t *put_head(uint8_t *to, const struct widths *widths, size_t rows, const struct imv_chunk_column *columns,
+                         size_t columns_count) {
     *to++ = FORMAT;
-    *to++ = (uint8_t)((id_bytes - 1) | (data_end_bytes - 1) << 2 | (statistics_end_bytes - 1) << 4);
-    to = put_number(to, rows - 1, 2);
-    to = put_number(to, columns_count, 2);
-    for (size_t i = 0; i < columns_count; i++) to = put_number(to, columns[i].column, id_bytes);
+    *to++ = (uint8_t)((widths->data_end - 1) | widths->statistics_end << 2 | widths->id_code << SHAPE_IDS_SHIFT |
+                      (widths->is_whole ? SHAPE_WHOLE : 0));
+    to = imv_put_varint(to, rows - 1);
+    to = imv_put_varint(to, columns_count);
+    if (widths->id_code == 0 && columns_count > 0) return imv_put_varint(to, columns[0].column);
+    for (size_t i = 0; i < columns_count; i++)
+        to = put_number(to, columns[i].column, (unsigned)id_bytes_of(widths->id_code));
+    return to;
+}
+
+static uint8_t *put_entries(uint8_t *to, const struct widths *widths, const struct encoder *encoder) {
     for (size_t i = 0; i < encoder->entries_count; i++) {
         const struct entry *entry = &encoder->entries[i];
         *to++ = entry->tag;
-        to = put_number(to, entry->checksum, 4);
-        to = put_number(to, entry->data_end, data_end_bytes);
-        to = put_number(to, entry->statistics_end, statistics_end_bytes);
+        if (!widths->is_whole) to = put_number(to, entry->checksum, PIECE_CHECKSUM_BYTES);
+        to = put_number(to, entry->data_end, widths->data_end);
+        to = put_number(to, entry->statistics_end, widths->statistics_end);
     }
-    memcpy(to, encoder->statistics.data, encoder->statistics.size);
-    to += encoder->statistics.size;
-    imv_put_u64(start, imv_hash64(start + CHECKSUM_BYTES, (size_t)(to - start) - CHECKSUM_BYTES, encoder->seed));
-    memcpy(to, encoder->data.data, encoder->data.size);
-    imv_assert(to + encoder->data.size == start + size);
-    out->size += size;
-    return IMV_OK;
+    return to;
+}
+
+static uint8_t *put_bytes(uint8_t *to, const struct imv_buffer *bytes) {
+    if (bytes->size > 0) memcpy(to, bytes->data, bytes->size);
+    return to + bytes->size;
+}
+
+static imv_status assemble(const struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
+                           size_t columns_count, struct imv_buffer *out, struct imv_error *err) {
+    const struct imv_buffer *data = &encoder->data, *statistics = &encoder->statistics;
+    struct widths widths = widths_of(encoder, rows, columns, columns_count);
+    size_t size_max = HEADER_BYTES_MAX + columns_count * id_bytes_of(widths.id_code) +
+                      encoder->entries_count * entry_size(&widths) + statistics->size + data->size + CHECKSUM_BYTES;
+    if (data->size > UINT32_MAX || statistics->size >= 1 << 24)
+        return imv_fail(err, IMV_FULL, "chunk: %zu bytes are more than a chunk holds", size_max);
+    uint8_t *head = malloc(size_max - data->size), *to = head;
+    if (head == NULL) return imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for %zu bytes", size_max);
+    to = put_bytes(put_entries(put_head(to, &widths, rows, columns, columns_count), &widths, encoder), statistics);
+    if (!widths.is_whole) {
+        imv_put_u64(to, imv_hash64(head, (size_t)(to - head), encoder->seed));
+        to += CHECKSUM_BYTES;
+    }
+    size_t head_size = (size_t)(to - head), size = head_size + data->size;
+    if (widths.is_whole) size += WHOLE_CHECKSUM_BYTES;
+    uint8_t *start = (uint8_t *)imv_buffer_reserve(out, size);
+    if (start != NULL) {
+        memcpy(start, head, head_size);
+        to = put_bytes(start + head_size, data);
+        if (widths.is_whole) imv_put_u32(to, (uint32_t)imv_hash64(start, (size_t)(to - start), encoder->seed));
+        out->size += size;
+    }
+    free(head);
+    return start == NULL ? no_room(out, size, err) : IMV_OK;
+}
+
+static imv_status encode_pieces(struct encoder *encoder, const int64_t *timestamps, size_t rows,
+                                const struct imv_chunk_column *columns, size_t columns_count, struct imv_error *err) {
+    imv_buffer_reset(&encoder->data);
+    imv_buffer_reset(&encoder->statistics);
+    encoder->entries_count = 0;
+    IMV_TRY(encode_times(encoder, timestamps, rows, err));
+    return encode_columns(encoder, rows, columns, columns_count, err);
 }
 
 imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timestamps, size_t rows,
@@ -321,14 +400,17 @@ imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timest
     imv_assert(columns_count <= IMV_CHUNK_COLUMNS_MAX);
     imv_assert(id->start == timestamps[0]);
     size_t vectors = (rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
-    struct encoder encoder = {.seed = seed_of(id)};
+    struct encoder encoder = {.seed = seed_of(id), .is_brief = rows <= BRIEF_ROWS_MAX};
     imv_buffer_init(&encoder.data, out->size_max);
     imv_buffer_init(&encoder.statistics, out->size_max);
     encoder.entries = malloc((columns_count + 1) * vectors * sizeof *encoder.entries);
     imv_status status = IMV_OK;
     if (encoder.entries == NULL) status = imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for a directory");
-    if (status == IMV_OK) status = encode_times(&encoder, timestamps, rows, err);
-    if (status == IMV_OK) status = encode_columns(&encoder, rows, columns, columns_count, err);
+    if (status == IMV_OK) status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
+    if (status == IMV_OK && encoder.is_brief && encoder.data.size > BRIEF_DATA_BYTES_MAX) {
+        encoder.is_brief = false;
+        status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
+    }
     if (status == IMV_OK) status = assemble(&encoder, rows, columns, columns_count, out, err);
     free(encoder.entries);
     imv_buffer_release(&encoder.statistics);
@@ -343,31 +425,30 @@ static imv_status corrupt(const struct imv_chunk_id *id, struct imv_error *err, 
                     id->series, id->start, what);
 }
 
-static size_t entry_bytes_of(const struct imv_chunk *chunk) {
-    return ENTRY_FIXED_BYTES + chunk->data_end_bytes + chunk->statistics_end_bytes;
-}
-
 /* A piece of the chunk as its entry tells it. */
 struct piece {
     imv_type type;
     unsigned codec;
-    uint32_t checksum;
+    bool nulls;
+    uint32_t checksum; /* of a chunk that is not WHOLE */
     uint32_t data_start, data_end;
     uint32_t statistics_start, statistics_end;
 };
 
 /* number: 0 is the first vector of the timestamps. */
 static struct piece piece_of(const struct imv_chunk *chunk, size_t number) {
-    const uint8_t *entry = chunk->entries + number * entry_bytes_of(chunk), *ends = entry + ENTRY_FIXED_BYTES;
+    const uint8_t *entry = chunk->entries + number * chunk->entry_bytes;
+    const uint8_t *ends = entry + chunk->entry_bytes - chunk->data_end_bytes - chunk->statistics_end_bytes;
     struct piece piece = {
-        .type = (imv_type)(entry[0] >> CODEC_BITS),
-        .codec = entry[0] & ((1 << CODEC_BITS) - 1),
-        .checksum = imv_get_u32(entry + 1),
+        .type = (imv_type)(entry[0] >> TAG_TYPE_SHIFT),
+        .codec = entry[0] & (TAG_NULLS - 1),
+        .nulls = entry[0] & TAG_NULLS,
+        .checksum = chunk->is_whole ? 0 : imv_get_u32(entry + 1),
         .data_end = get_number(ends, chunk->data_end_bytes),
         .statistics_end = get_number(ends + chunk->data_end_bytes, chunk->statistics_end_bytes),
     };
     if (number > 0) {
-        const uint8_t *before = ends - entry_bytes_of(chunk);
+        const uint8_t *before = ends - chunk->entry_bytes;
         piece.data_start = get_number(before, chunk->data_end_bytes);
         piece.statistics_start = get_number(before + chunk->data_end_bytes, chunk->statistics_end_bytes);
     }
@@ -375,6 +456,7 @@ static struct piece piece_of(const struct imv_chunk *chunk, size_t number) {
 }
 
 static size_t pieces_of(const struct imv_chunk *chunk) { return (chunk->columns + 1) * (size_t)chunk->vectors; }
+static bool is_brief(const struct imv_chunk *chunk) { return chunk->statistics_end_bytes == 0; }
 
 static bool parse_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last) {
     struct piece piece = piece_of(chunk, vector);
@@ -387,31 +469,56 @@ static bool parse_times(const struct imv_chunk *chunk, uint32_t vector, int64_t 
     return *first >= chunk->id.start && *last >= *first;
 }
 
+/* Reads the header up to the column ids. Returns where they are, or NULL. */
+static const uint8_t *read_head(struct imv_chunk *chunk, const uint8_t *end) {
+    const uint8_t *from = chunk->bytes;
+    uint64_t rows, columns, first_id = 0;
+    if (chunk->size < 2 || from[0] != FORMAT || from[1] & SHAPE_UNUSED) return NULL;
+    chunk->data_end_bytes = (from[1] & 3) + 1;
+    chunk->statistics_end_bytes = from[1] >> 2 & 3;
+    chunk->id_bytes = (uint8_t)id_bytes_of(from[1] >> SHAPE_IDS_SHIFT & 3);
+    chunk->is_whole = from[1] & SHAPE_WHOLE;
+    chunk->entry_bytes = (uint8_t)(1 + (chunk->is_whole ? 0 : PIECE_CHECKSUM_BYTES) + chunk->data_end_bytes +
+                                   chunk->statistics_end_bytes);
+    from = imv_get_varint(from + 2, end, &rows);
+    if (from != NULL) from = imv_get_varint(from, end, &columns);
+    if (from == NULL || rows >= IMV_CHUNK_ROWS_MAX || columns > IMV_CHUNK_COLUMNS_MAX) return NULL;
+    chunk->rows = (uint32_t)rows + 1;
+    chunk->columns = (uint32_t)columns;
+    chunk->vectors = (chunk->rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
+    if (chunk->id_bytes == 0 && columns > 0) from = imv_get_varint(from, end, &first_id);
+    if (first_id > UINT32_MAX - columns) return NULL;
+    chunk->first_id = (uint32_t)first_id;
+    if (is_brief(chunk) && (!chunk->is_whole || chunk->rows > BRIEF_ROWS_MAX)) return NULL;
+    return chunk->is_whole && chunk->vectors > 1 ? NULL : from;
+}
+
 /* Reads the header and finds the parts; false when they do not add up to the size. */
 static bool find_parts(struct imv_chunk *chunk) {
-    const uint8_t *bytes = chunk->bytes;
-    if (chunk->size < HEADER_BYTES || bytes[8] != FORMAT || bytes[9] >> 6 != 0) return false;
-    chunk->id_bytes = (bytes[9] & 3) + 1;
-    chunk->data_end_bytes = (bytes[9] >> 2 & 3) + 1;
-    chunk->statistics_end_bytes = (bytes[9] >> 4 & 3) + 1;
-    chunk->rows = imv_get_u16(bytes + 10) + 1U;
-    chunk->columns = imv_get_u16(bytes + 12);
-    chunk->vectors = (chunk->rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
-    if (chunk->rows > IMV_CHUNK_ROWS_MAX || chunk->columns > IMV_CHUNK_COLUMNS_MAX) return false;
-    size_t ids_bytes = (size_t)chunk->columns * chunk->id_bytes;
-    size_t entries_bytes = pieces_of(chunk) * entry_bytes_of(chunk), left = chunk->size - HEADER_BYTES;
-    if (left < ids_bytes + entries_bytes) return false;
-    chunk->column_ids = bytes + HEADER_BYTES;
+    const uint8_t *end = chunk->bytes + chunk->size, *from = read_head(chunk, end);
+    if (from == NULL) return false;
+    size_t ids_bytes = (size_t)chunk->columns * chunk->id_bytes, left = (size_t)(end - from);
+    size_t entries_bytes = pieces_of(chunk) * chunk->entry_bytes;
+    size_t checksum_bytes = chunk->is_whole ? WHOLE_CHECKSUM_BYTES : CHECKSUM_BYTES;
+    if (left < ids_bytes + entries_bytes + checksum_bytes) return false;
+    chunk->column_ids = from;
     chunk->entries = chunk->column_ids + ids_bytes;
     chunk->statistics = chunk->entries + entries_bytes;
     struct piece last = piece_of(chunk, pieces_of(chunk) - 1);
-    if (left - ids_bytes - entries_bytes != (size_t)last.statistics_end + last.data_end) return false;
-    chunk->data = chunk->statistics + last.statistics_end;
+    if (left - ids_bytes - entries_bytes - checksum_bytes != (size_t)last.statistics_end + last.data_end) return false;
+    chunk->data = chunk->statistics + last.statistics_end + (chunk->is_whole ? 0 : CHECKSUM_BYTES);
     return true;
 }
 
+static bool checksum_is_right(const struct imv_chunk *chunk) {
+    const uint8_t *end =
+        chunk->is_whole ? chunk->bytes + chunk->size - WHOLE_CHECKSUM_BYTES : chunk->data - CHECKSUM_BYTES;
+    uint64_t have = imv_hash64(chunk->bytes, (size_t)(end - chunk->bytes), chunk->seed);
+    return chunk->is_whole ? (uint32_t)have == imv_get_u32(end) : have == imv_get_u64(end);
+}
+
 static bool directory_is_sound(const struct imv_chunk *chunk) {
-    for (uint32_t i = 1; i < chunk->columns; i++)
+    for (uint32_t i = 1; i < chunk->columns && chunk->id_bytes > 0; i++)
         if (imv_chunk_column_id(chunk, i) <= imv_chunk_column_id(chunk, i - 1)) return false;
     for (size_t number = 0; number < pieces_of(chunk); number++) {
         struct piece piece = piece_of(chunk, number);
@@ -422,20 +529,28 @@ static bool directory_is_sound(const struct imv_chunk *chunk) {
     return true;
 }
 
+/* Of a brief chunk the last timestamp is known only from all. */
+static imv_status find_last_time(struct imv_chunk *chunk, struct imv_error *err) {
+    int64_t times[IMV_VECTOR_ROWS];
+    IMV_TRY(imv_chunk_decode_times(chunk, 0, times, err));
+    chunk->time_max = times[chunk->rows - 1];
+    return chunk->time_max >= chunk->time_min ? IMV_OK : corrupt(&chunk->id, err, "its timestamps do not rise");
+}
+
 imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_chunk *chunk,
                           struct imv_error *err) {
     *chunk = (struct imv_chunk){.bytes = bytes, .size = size, .id = *expected, .seed = seed_of(expected)};
     if (!find_parts(chunk)) return corrupt(expected, err, "its header does not fit its size");
-    size_t covered = (size_t)(chunk->data - chunk->bytes) - CHECKSUM_BYTES;
-    if (imv_hash64(chunk->bytes + CHECKSUM_BYTES, covered, chunk->seed) != imv_get_u64(chunk->bytes))
+    if (!checksum_is_right(chunk))
         return corrupt(expected, err, "bad checksum of header, directory and statistics, or not its place");
     if (!directory_is_sound(chunk)) return corrupt(expected, err, "its directory contradicts itself");
+    chunk->time_min = chunk->time_max = expected->start;
+    if (is_brief(chunk)) return find_last_time(chunk, err);
     int64_t first, last, last_before = expected->start;
     for (uint32_t vector = 0; vector < chunk->vectors; vector++, last_before = last) {
         if (!parse_times(chunk, vector, &first, &last) || (vector > 0 && first <= last_before))
             return corrupt(expected, err, "its vectors are not in time order");
     }
-    chunk->time_min = expected->start;
     chunk->time_max = last_before;
     return IMV_OK;
 }
@@ -444,15 +559,23 @@ imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk
 
 void imv_chunk_vector_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last) {
     imv_assert(vector < chunk->vectors);
+    if (is_brief(chunk)) {
+        *first = chunk->time_min;
+        *last = chunk->time_max;
+        return;
+    }
     parse_times(chunk, vector, first, last); /* opening has seen that it can be parsed */
 }
 
 uint32_t imv_chunk_column_id(const struct imv_chunk *chunk, uint32_t index) {
     imv_assert(index < chunk->columns);
-    return get_number(chunk->column_ids + (size_t)index * chunk->id_bytes, chunk->id_bytes);
+    return chunk->first_id + (chunk->id_bytes == 0
+                                  ? index
+                                  : get_number(chunk->column_ids + (size_t)index * chunk->id_bytes, chunk->id_bytes));
 }
 
 int imv_chunk_find_column(const struct imv_chunk *chunk, uint32_t column) {
+    if (chunk->id_bytes == 0) return column - chunk->first_id < chunk->columns ? (int)(column - chunk->first_id) : -1;
     uint32_t low = 0, high = chunk->columns;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -474,21 +597,9 @@ imv_type imv_chunk_column_type(const struct imv_chunk *chunk, uint32_t index) {
     return column_piece(chunk, index, 0).type;
 }
 
-static bool statistics_of(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
-                          struct imv_chunk_statistics *statistics) {
-    struct piece piece = column_piece(chunk, index, vector);
-    return imv_chunk_statistics_parse(chunk->statistics + piece.statistics_start,
-                                      chunk->statistics + piece.statistics_end, piece.type,
-                                      imv_chunk_vector_rows(chunk, vector), statistics);
-}
-
-void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
-                          struct imv_chunk_statistics *statistics) {
-    if (!statistics_of(chunk, index, vector, statistics)) *statistics = (struct imv_chunk_statistics){0};
-}
-
 static imv_status check_piece(const struct imv_chunk *chunk, const struct piece *piece, size_t number,
                               struct imv_error *err) {
+    if (chunk->is_whole) return IMV_OK;
     uint32_t have = (uint32_t)imv_hash64(chunk->data + piece->data_start, piece->data_end - piece->data_start,
                                          chunk->seed + number);
     if (have == piece->checksum) return IMV_OK;
@@ -506,15 +617,16 @@ imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector
     imv_assert(vector < chunk->vectors);
     struct piece piece = piece_of(chunk, vector);
     IMV_TRY(check_piece(chunk, &piece, vector, err));
-    int64_t first, last;
-    imv_chunk_vector_times(chunk, vector, &first, &last);
     uint32_t rows = imv_chunk_vector_rows(chunk, vector);
     uint64_t *distances = (uint64_t *)out;
     if (!imv_codec_decode(piece.codec, chunk->data + piece.data_start, chunk->data + piece.data_end, 0, rows,
                           distances))
         return corrupt(&chunk->id, err, "its timestamps do not decode");
+    int64_t first, last;
+    imv_chunk_vector_times(chunk, vector, &first, &last);
     for (uint32_t row = 0; row < rows; row++) distances[row] += (uint64_t)first;
-    if (out[0] != first || out[rows - 1] != last) return corrupt(&chunk->id, err, "its timestamps leave their range");
+    if (!is_brief(chunk) && (out[0] != first || out[rows - 1] != last))
+        return corrupt(&chunk->id, err, "its timestamps leave their range");
     return IMV_OK;
 }
 
@@ -535,32 +647,60 @@ static imv_status decode_values(const struct imv_chunk *chunk, const struct piec
     return IMV_OK;
 }
 
+/* Decodes what the rows of a piece have: the bitmap and, unless cells is NULL, the values that are there, to the front
+ * of cells. */
+static imv_status decode_dense(const struct imv_chunk *chunk, const struct piece *piece, uint32_t rows, uint64_t *cells,
+                               uint64_t *valid, uint32_t *count, struct imv_arena *arena, struct imv_error *err) {
+    const uint8_t *from = chunk->data + piece->data_start, *end = chunk->data + piece->data_end;
+    memset(valid, 0, IMV_VECTOR_WORDS * sizeof *valid);
+    *count = rows;
+    if (!piece->nulls)
+        for (uint32_t row = 0; row < rows; row += 64)
+            valid[row / 64] = rows - row >= 64 ? UINT64_MAX : (UINT64_C(1) << (rows - row)) - 1;
+    else if (from == end)
+        *count = 0;
+    else if ((from = get_validity(from, end, valid, rows)) == NULL)
+        return corrupt(&chunk->id, err, "bad map of the rows that have values");
+    else
+        *count = (uint32_t)count_bits(valid, rows);
+    if (cells == NULL || (from == end && *count == 0)) return IMV_OK;
+    if (*count == 0) return corrupt(&chunk->id, err, "data of a column without values");
+    return decode_values(chunk, piece, from, *count, cells, arena, err);
+}
+
 imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint64_t *cells,
                                    uint64_t *valid, bool *all_valid, struct imv_arena *arena, struct imv_error *err) {
     struct piece piece = column_piece(chunk, index, vector);
     IMV_TRY(check_piece(chunk, &piece, (size_t)(index + 1) * chunk->vectors + vector, err));
-    uint32_t rows = imv_chunk_vector_rows(chunk, vector);
-    uint32_t count;
-    if (!imv_chunk_statistics_count(chunk->statistics + piece.statistics_start,
-                                    chunk->statistics + piece.statistics_end, rows, &count))
-        return corrupt(&chunk->id, err, "bad statistics");
-    const uint8_t *from = chunk->data + piece.data_start, *end = chunk->data + piece.data_end;
-    memset(valid, 0, IMV_VECTOR_WORDS * sizeof *valid);
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector), count;
+    IMV_TRY(decode_dense(chunk, &piece, rows, cells, valid, &count, arena, err));
     *all_valid = count == rows;
-    if (count == 0) {
-        if (from != end) return corrupt(&chunk->id, err, "data of a column without values");
-        memset(cells, 0, rows * sizeof *cells);
-        return IMV_OK;
-    }
-    if (*all_valid)
-        for (uint32_t row = 0; row < rows; row += 64)
-            valid[row / 64] = rows - row >= 64 ? UINT64_MAX : (UINT64_C(1) << (rows - row)) - 1;
-    else
-        from = get_validity(from, end, valid, rows, count);
-    if (from == NULL) return corrupt(&chunk->id, err, "bad map of the rows that have values");
-    IMV_TRY(decode_values(chunk, &piece, from, count, cells, arena, err));
     if (!*all_valid) spread(cells, valid, rows, count);
     return IMV_OK;
+}
+
+/* ---- statistics ---- */
+
+/* Those that are stored, or made from the values of a brief chunk. */
+static imv_status statistics_of(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                                struct imv_chunk_statistics *statistics, struct imv_error *err) {
+    struct piece piece = column_piece(chunk, index, vector);
+    const uint8_t *start = chunk->statistics + piece.statistics_start, *end = chunk->statistics + piece.statistics_end;
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector), count;
+    if (is_brief(chunk)) {
+        uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+        bool is_string = piece.type == IMV_STRING;
+        IMV_TRY(decode_dense(chunk, &piece, rows, is_string ? NULL : cells, valid, &count, NULL, err));
+        imv_chunk_statistics_gather(piece.type, cells, count, statistics);
+        return IMV_OK;
+    }
+    if (imv_chunk_statistics_parse(start, end, piece.type, rows, statistics)) return IMV_OK;
+    return corrupt(&chunk->id, err, "bad statistics");
+}
+
+void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                          struct imv_chunk_statistics *statistics) {
+    if (statistics_of(chunk, index, vector, statistics, NULL) != IMV_OK) *statistics = (struct imv_chunk_statistics){0};
 }
 
 /* ---- aggregation ---- */
@@ -584,10 +724,7 @@ imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t in
                                       uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err) {
     uint32_t rows = imv_chunk_vector_rows(chunk, vector);
     imv_assert(row_from <= rows && row_count <= rows - row_from);
-    if (row_count == rows) {
-        if (statistics_of(chunk, index, vector, out)) return IMV_OK;
-        return corrupt(&chunk->id, err, "bad statistics");
-    }
+    if (row_count == rows) return statistics_of(chunk, index, vector, out, err);
     uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
     bool all_valid;
     struct imv_arena arena;
@@ -621,7 +758,8 @@ static imv_status check_column(const struct imv_chunk *chunk, uint32_t index, ui
     imv_type type = imv_chunk_column_type(chunk, index);
     struct imv_chunk_statistics stored, gathered;
     imv_chunk_statistics_gather(type, cells, count, &gathered);
-    if (!statistics_of(chunk, index, vector, &stored) || !imv_chunk_statistics_equal(type, &stored, &gathered))
+    IMV_TRY(statistics_of(chunk, index, vector, &stored, err));
+    if (!imv_chunk_statistics_equal(type, &stored, &gathered))
         return corrupt(&chunk->id, err, "its statistics are not those of its values");
     return IMV_OK;
 }

@@ -13,6 +13,9 @@
  * chunk's identity (label, series, start): a bit flip is found, and so is a right chunk in the wrong place. A scan reads
  * and verifies only what it asks for. Nothing read is trusted before its checksum and every bound are checked.
  *
+ * A chunk of few bytes is under one checksum as a whole, verified when it is opened; one of at most 64 rows and few bytes
+ * stores no statistics either and answers them from its values, which takes a decode of so many rows.
+ *
  * No state, any thread; a struct imv_chunk is a view of bytes that must outlive it.
  */
 #pragma once
@@ -63,7 +66,9 @@ struct imv_chunk {
     const uint8_t *statistics;
     const uint8_t *data;
     uint64_t seed;
-    uint8_t id_bytes, data_end_bytes, statistics_end_bytes;
+    uint32_t first_id; /* where ids follow each other */
+    uint8_t id_bytes, data_end_bytes, statistics_end_bytes, entry_bytes;
+    bool is_whole;
 };
 
 /* Statistics of the rows of one column in one vector, or in a part of one. Of strings only the count is kept.

@@ -300,11 +300,6 @@ static const uint8_t *get_counts(const uint8_t *from, const uint8_t *end, uint32
     return from;
 }
 
-bool imv_chunk_statistics_count(const uint8_t *from, const uint8_t *end, uint32_t rows, uint32_t *count) {
-    unsigned flags;
-    return get_counts(from, end, rows, &flags, count) != NULL;
-}
-
 bool imv_chunk_statistics_parse(const uint8_t *from, const uint8_t *end, imv_type type, uint32_t rows,
                                 struct imv_chunk_statistics *statistics) {
     unsigned flags;

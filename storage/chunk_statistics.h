@@ -34,9 +34,6 @@ uint8_t *imv_chunk_statistics_put(uint8_t *to, imv_type type, const struct imv_c
 bool imv_chunk_statistics_parse(const uint8_t *from, const uint8_t *end, imv_type type, uint32_t rows,
                                 struct imv_chunk_statistics *statistics);
 
-/* Reads only how many rows have a value. */
-bool imv_chunk_statistics_count(const uint8_t *from, const uint8_t *end, uint32_t rows, uint32_t *count);
-
 /* Bit for bit, in all that is defined for the type. */
 bool imv_chunk_statistics_equal(imv_type type, const struct imv_chunk_statistics *a,
                                 const struct imv_chunk_statistics *b);

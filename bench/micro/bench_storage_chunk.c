@@ -3,7 +3,8 @@
  *     name  codec  bits a value  encoding: M values/s  decoding: M values/s
  *
  * Codec lines take one vector of 1,024 values that stay in the first cache levels; chunk lines take whole chunks of ten
- * columns, checksums and directory included. Best of several runs.
+ * columns, checksums and directory included. Best of several runs. Shape lines are the data sets that peers are compared
+ * on (integers and decimals of a walk, machines), whole chunks and what their keys take in a table file.
  */
 #include "storage/base/arena.h"
 #include "storage/base/clock.h"
@@ -250,8 +251,184 @@ static void run_chunks(void) {
     imv_buffer_release(&work.out);
 }
 
+/* ---- data sets ---- */
+
+enum { SHAPE_COLUMNS_MAX = 12, KEY_BYTES = 30, TABLE_ENTRY_BYTES = 4 };
+
+struct machine {
+    double bearing, motor, base, vibration, power, set_point, latitude, longitude, heading;
+    int64_t cycles, energy, status;
+    bool is_running, moves;
+};
+
+struct series {
+    double usage[10];
+    struct machine machine;
+};
+
+static double decimal_of(double value, double power) { return round(value * power) / power; }
+
+static void begin_usage(struct series *series) {
+    for (int k = 0; k < 10; k++) series->usage[k] = 100 * imv_prng_unit(&prng);
+}
+static void step_usage(struct series *series) {
+    for (int k = 0; k < 10; k++) series->usage[k] = fmin(100, fmax(0, series->usage[k] + normal()));
+}
+static void next_integers(struct series *series, uint64_t *cells) {
+    step_usage(series);
+    for (int k = 0; k < 10; k++) cells[k] = (uint64_t)series->usage[k];
+}
+static void next_floats(struct series *series, uint64_t *cells) {
+    step_usage(series);
+    for (int k = 0; k < 10; k++) cells[k] = imv_float_cell(decimal_of(series->usage[k], 100));
+}
+static void begin_machine(struct series *series) {
+    struct machine *m = &series->machine;
+    *m = (struct machine){.base = 25 + 10 * imv_prng_unit(&prng),
+                          .vibration = 0.8 + 3 * imv_prng_unit(&prng),
+                          .power = 5 + 60 * imv_prng_unit(&prng),
+                          .set_point = 40 + (double)imv_prng_below(&prng, 400) / 10,
+                          .latitude = 47 + imv_prng_unit(&prng),
+                          .longitude = 8 + imv_prng_unit(&prng),
+                          .heading = 6.28 * imv_prng_unit(&prng),
+                          .cycles = (int64_t)imv_prng_below(&prng, 1000000),
+                          .energy = (int64_t)imv_prng_below(&prng, 100000000),
+                          .status = (int64_t)imv_prng_below(&prng, 8),
+                          .is_running = imv_prng_below(&prng, 4) > 0,
+                          .moves = imv_prng_below(&prng, 4) == 0};
+    m->bearing = m->motor = m->base;
+}
+/* Slow temperatures, vibration with all its digits, counters, states that hardly change, positions that jitter. */
+static void next_machine(struct series *series, uint64_t *cells) {
+    struct machine *m = &series->machine;
+    if (imv_prng_below(&prng, 500) == 0) m->is_running = !m->is_running;
+    if (imv_prng_below(&prng, 300) == 0) m->status = (int64_t)imv_prng_below(&prng, 8);
+    if (imv_prng_below(&prng, 2000) == 0) m->set_point = 40 + (double)imv_prng_below(&prng, 400) / 10;
+    double hot = m->base + (m->is_running ? 25 : 0);
+    m->bearing += (hot - m->bearing) * 0.002 + normal() * 0.03;
+    m->motor += (hot + 8 - m->motor) * 0.004 + normal() * 0.05;
+    double rms = m->is_running ? m->vibration * (1 + 0.1 * normal()) : 0.05 + 0.005 * fabs(normal());
+    double power = m->is_running ? m->power * (1 + 0.03 * normal()) : 0.3;
+    m->cycles += m->is_running ? (int64_t)imv_prng_below(&prng, 3) : 0;
+    m->energy += llround(power * 10 / 3.6);
+    double latitude = m->latitude, longitude = m->longitude;
+    if (m->moves && m->is_running) {
+        m->heading += 0.1 * normal();
+        m->latitude = latitude += 7.2e-4 * cos(m->heading);
+        m->longitude = longitude += 1.08e-3 * sin(m->heading);
+    } else {
+        latitude += 1e-6 * normal();
+        longitude += 1e-6 * normal();
+    }
+    const double floats[] = {decimal_of(m->bearing, 10),         decimal_of(m->motor, 100), rms,
+                             rms * (1.4 + 0.2 * fabs(normal())), decimal_of(power, 100),    m->set_point};
+    for (int k = 0; k < 6; k++) cells[k] = imv_float_cell(floats[k]);
+    cells[6] = (uint64_t)m->cycles;
+    cells[7] = (uint64_t)m->energy;
+    cells[8] = m->is_running;
+    cells[9] = (uint64_t)m->status;
+    cells[10] = imv_float_cell(decimal_of(latitude, 1e6));
+    cells[11] = imv_float_cell(decimal_of(longitude, 1e6));
+}
+
+static const imv_type integer_types[] = {IMV_INTEGER, IMV_INTEGER, IMV_INTEGER, IMV_INTEGER, IMV_INTEGER,
+                                         IMV_INTEGER, IMV_INTEGER, IMV_INTEGER, IMV_INTEGER, IMV_INTEGER};
+static const imv_type float_types[] = {IMV_FLOAT, IMV_FLOAT, IMV_FLOAT, IMV_FLOAT, IMV_FLOAT,
+                                       IMV_FLOAT, IMV_FLOAT, IMV_FLOAT, IMV_FLOAT, IMV_FLOAT};
+static const imv_type machine_types[] = {IMV_FLOAT,   IMV_FLOAT,   IMV_FLOAT,   IMV_FLOAT,   IMV_FLOAT, IMV_FLOAT,
+                                         IMV_INTEGER, IMV_INTEGER, IMV_BOOLEAN, IMV_INTEGER, IMV_FLOAT, IMV_FLOAT};
+
+/* The sets of data that peers are compared on: series of so many rows, cut where flushing cuts them. */
+static const struct shape {
+    const char *name;
+    size_t series, columns;
+    const imv_type *types;
+    void (*begin)(struct series *series);
+    void (*next)(struct series *series, uint64_t *cells);
+    size_t cuts[4];
+} shapes[] = {
+    {"medium", 50, 10, integer_types, begin_usage, next_integers, {720}},
+    {"long", 10, 10, integer_types, begin_usage, next_integers, {8192, 448, 8192, 448}},
+    {"highcard", 1000, 10, integer_types, begin_usage, next_integers, {10}},
+    {"machines", 50, 12, machine_types, begin_machine, next_machine, {1800}},
+    {"floats", 50, 10, float_types, begin_usage, next_floats, {1440}},
+};
+
+struct shape_work {
+    struct chunk_work chunk;
+    uint64_t more_cells[SHAPE_COLUMNS_MAX - COLUMNS][IMV_CHUNK_ROWS_MAX];
+    struct imv_chunk_column columns[SHAPE_COLUMNS_MAX];
+};
+
+static uint64_t *cells_of(struct shape_work *work, size_t column) {
+    return column < COLUMNS ? work->chunk.cells[column] : work->more_cells[column - COLUMNS];
+}
+
+static void fill_rows(struct shape_work *work, const struct shape *shape, struct series *series, size_t rows) {
+    for (size_t row = 0; row < rows; row++) {
+        uint64_t cells[SHAPE_COLUMNS_MAX];
+        shape->next(series, cells);
+        for (size_t k = 0; k < shape->columns; k++) cells_of(work, k)[row] = cells[k];
+    }
+}
+
+/* Bytes of one column alone, as encodings, and the codec of its last vector. */
+static size_t column_bytes(imv_type type, const uint64_t *cells, size_t rows, const char **codec) {
+    struct imv_codec_decimal decimal = {0};
+    size_t bytes = 0;
+    for (size_t first = 0; first < rows; first += VECTOR) {
+        size_t count = rows - first < VECTOR ? rows - first : VECTOR;
+        struct imv_codec_input input = {type, cells + first, count, 0, &decimal};
+        struct imv_codec_plan plan;
+        imv_codec_choose(&input, &plan);
+        bytes += plan.bytes;
+        *codec = imv_codec_name(plan.codec);
+    }
+    return bytes;
+}
+
+static void run_shape(const struct shape *shape) {
+    static struct shape_work work;
+    const char *codecs[SHAPE_COLUMNS_MAX] = {0};
+    size_t bytes = 0, rows = 0, of_columns[SHAPE_COLUMNS_MAX] = {0};
+    int64_t time_ns = 0;
+    imv_buffer_init(&work.chunk.out, 16 << 20);
+    for (size_t s = 0; s < shape->series; s++) {
+        struct series series;
+        shape->begin(&series);
+        int64_t timestamp = INT64_C(1451606400000000000);
+        for (size_t c = 0; c < 4 && shape->cuts[c] > 0; c++) {
+            size_t count = shape->cuts[c];
+            fill_rows(&work, shape, &series, count);
+            for (size_t row = 0; row < count; row++, timestamp += INT64_C(10000000000))
+                work.chunk.timestamps[row] = timestamp;
+            for (uint32_t k = 0; k < shape->columns; k++) {
+                work.columns[k] = (struct imv_chunk_column){k, {shape->types[k], cells_of(&work, k), NULL}};
+                of_columns[k] += column_bytes(shape->types[k], cells_of(&work, k), count, &codecs[k]);
+            }
+            struct imv_chunk_id id = {1, s, work.chunk.timestamps[0]};
+            imv_buffer_reset(&work.chunk.out);
+            int64_t start = imv_clock_monotonic_ns(imv_clock_system());
+            if (imv_chunk_encode(&id, work.chunk.timestamps, count, work.columns, shape->columns, &work.chunk.out,
+                                 NULL) != IMV_OK)
+                abort();
+            time_ns += imv_clock_monotonic_ns(imv_clock_system()) - start;
+            bytes += work.chunk.out.size + KEY_BYTES + TABLE_ENTRY_BYTES;
+            rows += count;
+        }
+    }
+    double values = (double)(rows * shape->columns);
+    printf("shape  %-9s %.4f bytes/value with keys  encode %5.0f M/s\n", shape->name, (double)bytes / values,
+           values * 1e3 / (double)time_ns);
+    for (size_t k = 0; k < shape->columns && shape->next == next_machine; k++)
+        printf("shape  %-9s column %-2zu %-9s %.3f bytes/value\n", shape->name, k, codecs[k],
+               (double)of_columns[k] / (double)rows);
+    imv_buffer_release(&work.chunk.out);
+}
+
 int main(void) {
     imv_prng_init(&prng, 1);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) run_shape(&shapes[i]);
     run_kernels();
     run_vectors();
     run_chunks();

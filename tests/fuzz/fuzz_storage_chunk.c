@@ -28,15 +28,22 @@ static void repair_checksums(uint8_t *bytes, size_t size) {
     imv_put_u32(identity, id.label);
     imv_put_u64(identity + 4, id.series);
     imv_put_u64(identity + 12, (uint64_t)id.start);
-    uint64_t seed = imv_hash64(identity, sizeof identity, 0);
-    if (size < 14) return;
-    unsigned id_bytes = (bytes[9] & 3) + 1U, data_bytes = (bytes[9] >> 2 & 3) + 1U,
-             stat_bytes = (bytes[9] >> 4 & 3) + 1U;
-    size_t vectors = (imv_get_u16(bytes + 10) + 1U + 1023) / 1024, columns = imv_get_u16(bytes + 12);
-    size_t pieces = (columns + 1) * vectors, entry_bytes = 5 + data_bytes + stat_bytes;
-    size_t entries = 14 + columns * id_bytes, statistics = entries + pieces * entry_bytes;
+    uint64_t seed = imv_hash64(identity, sizeof identity, 0), rows, columns, number;
+    if (size < 12) return;
+    if (bytes[1] & 0x40) {
+        imv_put_u32(bytes + size - 4, (uint32_t)imv_hash64(bytes, size - 4, seed));
+        return;
+    }
+    static const unsigned id_sizes[] = {0, 1, 2, 4};
+    unsigned data_bytes = (bytes[1] & 3) + 1U, stat_bytes = bytes[1] >> 2 & 3, id_bytes = id_sizes[bytes[1] >> 4 & 3];
+    const uint8_t *from = imv_get_varint(bytes + 2, bytes + size, &rows);
+    if (from != NULL) from = imv_get_varint(from, bytes + size, &columns);
+    if (from != NULL && id_bytes == 0 && columns > 0) from = imv_get_varint(from, bytes + size, &number);
+    if (from == NULL || rows >= IMV_CHUNK_ROWS_MAX || columns > IMV_CHUNK_COLUMNS_MAX) return;
+    size_t pieces = (columns + 1) * (rows / 1024 + 1), entry_bytes = 5 + data_bytes + stat_bytes;
+    size_t entries = (size_t)(from - bytes) + columns * id_bytes, statistics = entries + pieces * entry_bytes;
     if (statistics > size) return;
-    size_t data = statistics + get_number(bytes + statistics - stat_bytes, stat_bytes);
+    size_t data = statistics + get_number(bytes + statistics - stat_bytes, stat_bytes) + 8;
     if (data > size) return;
     size_t start = 0;
     for (size_t i = 0; i < pieces; i++) {
@@ -46,7 +53,7 @@ static void repair_checksums(uint8_t *bytes, size_t size) {
         imv_put_u32(entry + 1, (uint32_t)imv_hash64(bytes + data + start, end - start, seed + i));
         start = end;
     }
-    imv_put_u64(bytes, imv_hash64(bytes + 8, data - 8, seed));
+    imv_put_u64(bytes + data - 8, imv_hash64(bytes, data - 8, seed));
 }
 
 static void check_chunk(const uint8_t *bytes, size_t size, bool repair) {
