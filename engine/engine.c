@@ -352,9 +352,11 @@ bool imv_engine_recovered(struct imv_engine *engine) {
 
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err) {
     struct imv_error failure = {0};
-    if (atomic_load_explicit(&engine->exchange.failed, memory_order_acquire)) {
-        failure = engine->exchange.failure;
-    } else {
+    for (uint32_t i = 0; i < engine->shards_count && failure.status == IMV_OK; i++) {
+        const struct imv_error *closed = imv_exchange_failure(&engine->exchange, i);
+        if (closed != NULL) failure = *closed;
+    }
+    if (failure.status == IMV_OK) {
         imv_engine_lock(engine, IMV_RANK_STATE);
         for (uint32_t i = 0; i < engine->shards_count && failure.status == IMV_OK; i++) {
             failure = engine->shards[i].flush_failure;

@@ -13,9 +13,11 @@ imv_status imv_exchange_init(struct imv_exchange *exchange, uint32_t shards, voi
     exchange->cells = aligned_alloc(64, cells * sizeof *exchange->cells);
     exchange->wake_pending = calloc(shards, sizeof *exchange->wake_pending);
     exchange->room_wanted = calloc(shards, sizeof *exchange->room_wanted);
-    pthread_mutex_init(&exchange->fail_lock, NULL);
+    exchange->failures = calloc(shards, sizeof *exchange->failures);
     if (exchange->cells != NULL) memset(exchange->cells, 0, cells * sizeof *exchange->cells);
-    if (exchange->cells == NULL || exchange->wake_pending == NULL || exchange->room_wanted == NULL) goto no_memory;
+    if (exchange->cells == NULL || exchange->wake_pending == NULL || exchange->room_wanted == NULL ||
+        exchange->failures == NULL)
+        goto no_memory;
     for (size_t i = 0; i < cells; i++) {
         if (!imv_spsc_init(&exchange->cells[i].queue, IMV_EXCHANGE_QUEUE_BATCHES)) goto no_memory;
     }
@@ -36,9 +38,10 @@ void imv_exchange_release(struct imv_exchange *exchange) {
     free(exchange->cells);
     free(exchange->wake_pending);
     free(exchange->room_wanted);
-    pthread_mutex_destroy(&exchange->fail_lock);
+    free(exchange->failures);
     exchange->cells = NULL;
     exchange->wake_pending = exchange->room_wanted = NULL;
+    exchange->failures = NULL;
 }
 
 void imv_exchange_wake(struct imv_exchange *exchange, uint32_t shard) {
@@ -63,12 +66,15 @@ void imv_exchange_made_room(struct imv_exchange *exchange) {
     }
 }
 
-void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err) {
-    pthread_mutex_lock(&exchange->fail_lock);
-    if (!atomic_load_explicit(&exchange->failed, memory_order_relaxed)) {
-        exchange->failure = *err;
-        atomic_store_explicit(&exchange->failed, true, memory_order_release);
-    }
-    pthread_mutex_unlock(&exchange->fail_lock);
-    for (uint32_t shard = 0; shard < exchange->shards; shard++) imv_exchange_wake(exchange, shard);
+void imv_exchange_fail(struct imv_exchange *exchange, uint32_t shard, const struct imv_error *err) {
+    struct imv_exchange_failure *failure = &exchange->failures[shard];
+    imv_assert(!atomic_load_explicit(&failure->failed, memory_order_relaxed));
+    failure->err = *err;
+    atomic_store_explicit(&failure->failed, true, memory_order_release);
+    for (uint32_t i = 0; i < exchange->shards; i++) imv_exchange_wake(exchange, i);
+}
+
+const struct imv_error *imv_exchange_failure(const struct imv_exchange *exchange, uint32_t shard) {
+    const struct imv_exchange_failure *failure = &exchange->failures[shard];
+    return atomic_load_explicit(&failure->failed, memory_order_acquire) ? &failure->err : NULL;
 }

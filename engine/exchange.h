@@ -13,8 +13,6 @@
 #include "engine/catalog.h"
 #include "storage/base/spsc.h"
 
-#include <pthread.h>
-
 struct imv_batch;
 
 enum {
@@ -26,14 +24,18 @@ struct imv_exchange_cell {
     _Alignas(64) _Atomic uint64_t applied; /* batches of source that destination has applied; by destination, release */
 };
 
+/* Why nothing more is acknowledged by a shard. */
+struct imv_exchange_failure {
+    struct imv_error err; /* set before failed */
+    _Atomic bool failed;  /* by the shard, release */
+};
+
 struct imv_exchange {
     uint32_t shards;
-    struct imv_exchange_cell *cells; /* [destination * shards + source] */
-    _Atomic bool *room_wanted;       /* one a shard: its writer waits for room in a queue or for batch memory */
-    pthread_mutex_t fail_lock;       /* one failure at a time writes its text */
-    _Atomic bool failed;             /* some shard's journal failed: nothing more will be acknowledged there */
-    struct imv_error failure;        /* set before failed (release), read after it (acquire) */
-    _Atomic bool *wake_pending;      /* one a shard: set by imv_exchange_wake, cleared by imv_exchange_woken */
+    struct imv_exchange_cell *cells;       /* [destination * shards + source] */
+    _Atomic bool *room_wanted;             /* one a shard: its writer waits for room in a queue or for batch memory */
+    struct imv_exchange_failure *failures; /* one a shard */
+    _Atomic bool *wake_pending;            /* one a shard: set by imv_exchange_wake, cleared by imv_exchange_woken */
     void (*wake)(void *context, uint32_t shard);
     void *context;
 };
@@ -57,5 +59,7 @@ void imv_exchange_woken(struct imv_exchange *exchange, uint32_t shard);
 void imv_exchange_want_room(struct imv_exchange *exchange, uint32_t shard);
 /* Wakes every shard that wants room. Any thread, after taking batches out of a queue or freeing them. */
 void imv_exchange_made_room(struct imv_exchange *exchange);
-/* Records the first failure and wakes every shard. Any thread. */
-void imv_exchange_fail(struct imv_exchange *exchange, const struct imv_error *err);
+/* Says why the shard acknowledges nothing more and wakes every shard. The failed shard's thread, once. */
+void imv_exchange_fail(struct imv_exchange *exchange, uint32_t shard, const struct imv_error *err);
+/* Why the shard acknowledges nothing more; NULL when it does. Any thread. */
+const struct imv_error *imv_exchange_failure(const struct imv_exchange *exchange, uint32_t shard);

@@ -234,7 +234,7 @@ static void shard_fail(struct imv_shard *shard, const struct imv_error *cause) {
     imv_error_wrap(&err, err.status, "shard %u is closed for writing", shard->index);
     imv_log(IMV_LOG_ERROR, "shard", "%s", err.message);
     undurable_drop(shard);
-    imv_exchange_fail(&shard->engine->exchange, &err);
+    imv_exchange_fail(&shard->engine->exchange, shard->index, &err);
     imv_exchange_made_room(&shard->engine->exchange);
 }
 

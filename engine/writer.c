@@ -542,13 +542,16 @@ void imv_writer_mark(const struct imv_writer *writer, uint64_t *marks) {
 
 imv_status imv_writer_check(const struct imv_writer *writer, const uint64_t *marks, struct imv_error *err) {
     struct imv_exchange *exchange = writer->exchange;
-    bool failed = atomic_load_explicit(&exchange->failed, memory_order_acquire);
+    imv_status status = IMV_OK;
     for (uint32_t to = 0; to < exchange->shards; to++) {
         struct imv_exchange_cell *cell = imv_exchange_cell(exchange, to, writer->shard);
         if (atomic_load_explicit(&cell->applied, memory_order_acquire) >= marks[to]) continue;
-        if (!failed) return IMV_BUSY;
-        if (err != NULL) *err = exchange->failure;
-        return imv_error_wrap(err, IMV_CLOSED, "a journal failed");
+        const struct imv_error *failure = imv_exchange_failure(exchange, to);
+        if (failure != NULL) {
+            if (err != NULL) *err = *failure;
+            return imv_error_wrap(err, IMV_CLOSED, "a journal failed");
+        }
+        status = IMV_BUSY;
     }
-    return IMV_OK;
+    return status;
 }

@@ -20,6 +20,7 @@ struct uring_io {
 struct uring_write {
     struct imv_ring_op op; /* first */
     size_t written;        /* bytes, by earlier pieces */
+    bool unsent;           /* the ring had no room: nothing was tried, so it may be tried again */
 };
 _Static_assert(sizeof(struct uring_write) <= sizeof((struct imv_io_write *)0)->backend, "fits its place");
 
@@ -32,6 +33,7 @@ static struct imv_io_write *write_of(struct imv_ring_op *op) {
 static void submit_rest(struct uring_io *uring, struct imv_io_write *write) {
     struct uring_write *piece = piece_of(write);
     struct io_uring_sqe *sqe = imv_ring_sqe(uring->ring);
+    piece->unsent = sqe == NULL;
     if (sqe == NULL) {
         imv_ring_defer(uring->ring, &piece->op, -EAGAIN);
         return;
@@ -48,6 +50,10 @@ static void piece_complete(struct imv_ring_op *op, int result, unsigned flags) {
     struct imv_io_write *write = write_of(op);
     struct uring_io *uring = (struct uring_io *)write->file->io;
     struct uring_write *piece = piece_of(write);
+    if (piece->unsent) {
+        submit_rest(uring, write);
+        return;
+    }
     if (result > 0) {
         piece->written += (size_t)result;
         imv_assert(piece->written <= write->size);

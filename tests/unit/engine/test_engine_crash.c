@@ -267,10 +267,18 @@ static bool step(struct trace *trace) {
     return true;
 }
 
+static bool any_shard_failed(const struct trace *trace) {
+    const struct imv_engine *engine = trace->harness.engine;
+    for (uint32_t shard = 0; shard < engine->shards_count; shard++) {
+        if (imv_exchange_failure(&engine->exchange, shard) != NULL) return true;
+    }
+    return false;
+}
+
 /* After a step that met the fault: the end of the world, of the process, or of one journal. */
 static bool step_faulted(struct trace *trace) {
     bool power = power_lost(trace);
-    if (!power && !atomic_load(&trace->harness.engine->exchange.failed)) return true;
+    if (!power && !any_shard_failed(trace)) return true;
     HOLD(disk_faulted(trace) || store_faulted(trace), "failed without a fault");
     /* A failed journal leaves a process that can still read what it acknowledged. */
     if (!power) HOLD(check_now(trace, false), "with a failed journal");

@@ -313,10 +313,14 @@ Test(writer, a_mark_is_reached_when_every_owner_has_applied_up_to_it) {
 }
 
 Test(writer, a_failed_journal_is_told) {
-    /* After a failure a mark that was reached stays IMV_OK and one that was not is IMV_CLOSED with the reason. */
+    /* After a failure a mark that was reached stays IMV_OK, one that was not is IMV_CLOSED with the reason, and one that
+     * waits for healthy shards only goes on waiting and is reached. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
-    uint64_t reached[SHARDS], pending[SHARDS];
+    uint64_t reached[SHARDS], pending[SHARDS], healthy[SHARDS];
+    write_one(&bench, series_on(&bench, 1), 1);
+    imv_writer_mark(bench.writer, healthy);
+    imv_writer_send(bench.writer);
     struct imv_series *series = series_on(&bench, 2);
     write_one(&bench, series, 1);
     imv_writer_mark(bench.writer, reached);
@@ -327,7 +331,10 @@ Test(writer, a_failed_journal_is_told) {
     imv_writer_send(bench.writer);
     struct imv_error failure, err;
     imv_fail(&failure, IMV_IO, "wal: the disk is gone");
-    imv_exchange_fail(&bench.exchange, &failure);
+    imv_exchange_fail(&bench.exchange, 2, &failure);
+    cr_assert_eq(imv_writer_check(bench.writer, healthy, &err), IMV_BUSY);
+    apply(&bench, 1, 1);
+    cr_assert_eq(imv_writer_check(bench.writer, healthy, &err), IMV_OK);
     cr_assert_eq(imv_writer_check(bench.writer, reached, &err), IMV_OK);
     cr_assert_eq(imv_writer_check(bench.writer, pending, &err), IMV_CLOSED);
     cr_assert_not_null(strstr(err.message, "the disk is gone"));
