@@ -40,6 +40,7 @@
 #include "storage/base/hash.h"
 #include "storage/chunk_statistics.h"
 #include "storage/codec/codec.h"
+#include "storage/codec/kernels.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -624,7 +625,7 @@ imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector
         return corrupt(&chunk->id, err, "its timestamps do not decode");
     int64_t first, last;
     imv_chunk_vector_times(chunk, vector, &first, &last);
-    for (uint32_t row = 0; row < rows; row++) distances[row] += (uint64_t)first;
+    imv_kernel_add(distances, NULL, rows, (uint64_t)first);
     if (!is_brief(chunk) && (out[0] != first || out[rows - 1] != last))
         return corrupt(&chunk->id, err, "its timestamps leave their range");
     return IMV_OK;

@@ -1,6 +1,7 @@
 #include "storage/chunk_statistics.h"
 
 #include "storage/codec/codec.h"
+#include "storage/codec/kernels.h"
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -11,43 +12,45 @@ enum flag { NULLS = 1, NANS = 2, SAME = 4, DECIMAL = 8, SCALED = 16, ALL_FLAGS =
 static void gather_integers(const uint64_t *cells, size_t count, bool is_unsigned,
                             struct imv_chunk_statistics *statistics) {
     uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0;
-    int64_t low = INT64_MAX, high = INT64_MIN;
-    uint64_t low_halves = 0, high_halves = 0;
-    for (size_t i = 0; i < count; i++) {
-        int64_t value = (int64_t)(cells[i] ^ flip);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
-    }
-    statistics->min = (uint64_t)low ^ flip;
-    statistics->max = (uint64_t)high ^ flip;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t distance = cells[i] - statistics->min;
-        low_halves += distance & UINT32_MAX;
-        high_halves += distance >> 32;
-    }
-    imv_int128 least = is_unsigned ? (imv_int128)statistics->min : (imv_int128)(int64_t)statistics->min;
-    statistics->sum_integer = least * (imv_int128)count + (imv_int128)low_halves + ((imv_int128)high_halves << 32);
+    struct imv_kernel_integers found;
+    imv_kernel_aggregate_integers(cells, count, flip, &found);
+    statistics->min = (uint64_t)found.min ^ flip;
+    statistics->max = (uint64_t)found.max ^ flip;
+    statistics->sum_integer = (imv_int128)found.low_halves + ((imv_int128)found.high_halves << 32);
+    if (!is_unsigned) statistics->sum_integer -= (imv_int128)found.negative << 64;
 }
 
-/* Of two zeros the negative one is less. */
-static bool is_less(double a, double b) { return a < b || (a == b && signbit(a) > signbit(b)); }
+static bool has_cell(const uint64_t *cells, size_t count, double value) {
+    for (size_t i = 0; i < count; i++)
+        if (cells[i] == imv_float_cell(value)) return true;
+    return false;
+}
+
+/* The lanes of the kernel, merged; or, when one left the finite numbers, the values one by one. */
+static struct imv_sum sum_of(const uint64_t *cells, size_t count, const struct imv_kernel_floats *found) {
+    struct imv_sum sum = {0};
+    bool is_finite = true;
+    for (int lane = 0; lane < IMV_KERNEL_SUM_LANES; lane++)
+        is_finite &= isfinite(found->high[lane]) && isfinite(found->low[lane]);
+    for (int lane = 0; lane < IMV_KERNEL_SUM_LANES && is_finite; lane++)
+        imv_sum_add_parts(&sum, found->high[lane], found->low[lane]);
+    if (is_finite && !sum.is_scaled) return sum;
+    sum = (struct imv_sum){0};
+    for (size_t i = 0; i < count; i++)
+        if (!isnan(imv_cell_float(cells[i]))) imv_sum_add(&sum, imv_cell_float(cells[i]));
+    return sum;
+}
 
 static void gather_floats(const uint64_t *cells, size_t count, struct imv_chunk_statistics *statistics) {
-    double low = INFINITY, high = -INFINITY;
-    uint32_t nan_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        double value = imv_cell_float(cells[i]);
-        if (isnan(value)) {
-            nan_count++;
-            continue;
-        }
-        imv_sum_add(&statistics->sum_float, value);
-        low = is_less(value, low) ? value : low;
-        high = is_less(high, value) ? value : high;
-    }
-    statistics->nan_count = nan_count;
-    statistics->min = nan_count == count ? 0 : imv_float_cell(low);
-    statistics->max = nan_count == count ? 0 : imv_float_cell(high);
+    struct imv_kernel_floats found;
+    imv_kernel_aggregate_floats(cells, count, &found);
+    statistics->nan_count = (uint32_t)found.nan_count;
+    statistics->sum_float = sum_of(cells, count, &found);
+    if (found.nan_count == count) return;
+    if (found.min == 0) found.min = has_cell(cells, count, -0.0) ? -0.0 : 0.0;
+    if (found.max == 0) found.max = has_cell(cells, count, 0.0) ? 0.0 : -0.0;
+    statistics->min = imv_float_cell(found.min);
+    statistics->max = imv_float_cell(found.max);
 }
 
 void imv_chunk_statistics_gather(imv_type type, const uint64_t *cells, size_t count,

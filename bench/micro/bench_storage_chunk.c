@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VECTOR = IMV_PACK_COUNT_MAX, RUNS = 7 };
-#define RUN_NS INT64_C(20000000)
+enum { VECTOR = IMV_PACK_COUNT_MAX, RUNS = 60 };
+#define RUN_NS INT64_C(2000000) /* short, so that some run has the processor for itself */
 
 static struct imv_prng prng;
 
@@ -153,13 +153,17 @@ static void run_vectors(void) {
 
 struct kernel_work {
     unsigned width;
-    uint8_t bytes[VECTOR * 8 + IMV_KERNEL_SLACK_BYTES];
-    uint64_t out[VECTOR], sums[VECTOR];
+    uint8_t bytes[VECTOR * 8 + IMV_KERNEL_SLACK_BYTES], digits[VECTOR];
+    uint64_t cells[VECTOR], out[VECTOR], sums[VECTOR], bits[VECTOR / 64];
 };
 
 static void unpack(void *context) {
     struct kernel_work *work = context;
     imv_kernel_unpack(work->bytes, VECTOR / IMV_KERNEL_BLOCK_VALUES, work->width, 7, work->out);
+}
+static void add_digits(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_add_digits(work->digits, VECTOR, 3, work->out);
 }
 static void prefix_sum(void *context) {
     struct kernel_work *work = context;
@@ -167,19 +171,73 @@ static void prefix_sum(void *context) {
 }
 static void decimal(void *context) {
     struct kernel_work *work = context;
-    for (int i = 0; i < VECTOR; i++) work->out[i] = (uint64_t)i;
     imv_kernel_decimal(work->out, VECTOR, 1e10, 1e-12);
+}
+static void to_decimal(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_to_decimal(work->cells, VECTOR, 1e12, 1e-10, 1e10, 1e-12, work->out, work->sums);
+}
+static void differences(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_differences(work->cells, VECTOR, work->out);
+}
+static void integers(void *context) {
+    struct kernel_work *work = context;
+    struct imv_kernel_integers found;
+    imv_kernel_aggregate_integers(work->cells, VECTOR, 0, &found);
+    work->sums[0] = found.low_halves;
+}
+static void floats(void *context) {
+    struct kernel_work *work = context;
+    struct imv_kernel_floats found;
+    imv_kernel_aggregate_floats(work->cells, VECTOR, &found);
+    work->sums[0] = found.nan_count;
+}
+static void compare_integers(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_select_integers(work->cells, VECTOR, 0, IMV_KERNEL_LESS, 50, work->bits);
+}
+static void compare_floats(void *context) {
+    struct kernel_work *work = context;
+    imv_kernel_select_floats(work->cells, VECTOR, IMV_KERNEL_LESS, 50, work->bits);
+}
+
+/* Values a second of both twins, and cycles a value of the faster by the processor's time stamps. */
+static void run_kernel(const char *name, void (*call)(void *context), struct kernel_work *work) {
+    static double ticks_a_second;
+    if (ticks_a_second == 0) {
+        int64_t start = imv_clock_monotonic_ns(imv_clock_system());
+        uint64_t ticks = __builtin_ia32_rdtsc();
+        while (imv_clock_monotonic_ns(imv_clock_system()) - start < 50000000) continue;
+        ticks_a_second = (double)(__builtin_ia32_rdtsc() - ticks) * 20;
+    }
+    imv_kernels_use(&imv_kernels_scalar);
+    double scalar = rate(call, work, VECTOR);
+    imv_kernels_use(NULL);
+    double best = rate(call, work, VECTOR);
+    printf("kernel %-18s scalar %6.0f M/s  %5.2f cycles   %s %6.0f M/s  %5.2f cycles\n", name, scalar,
+           ticks_a_second / scalar / 1e6, imv_kernels()->name, best, ticks_a_second / best / 1e6);
 }
 
 static void run_kernels(void) {
     static struct kernel_work work;
-    static const unsigned widths[] = {1, 3, 7, 8, 12, 20, 33, 50, 64};
+    static const unsigned widths[] = {0, 1, 3, 7, 8, 10, 12, 20, 33, 50, 57, 60, 64};
+    for (int i = 0; i < VECTOR; i++) work.cells[i] = imv_float_cell(round(5000 + 100 * normal()) / 100);
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        char name[32];
         work.width = widths[i];
-        printf("kernel unpack width %-2u  %7.0f M/s\n", work.width, rate(unpack, &work, VECTOR));
+        snprintf(name, sizeof name, "unpack %u", work.width);
+        run_kernel(name, unpack, &work);
     }
-    printf("kernel prefix sum       %7.0f M/s\n", rate(prefix_sum, &work, VECTOR));
-    printf("kernel decimal          %7.0f M/s (with a fill)\n", rate(decimal, &work, VECTOR));
+    run_kernel("add digits", add_digits, &work);
+    run_kernel("prefix sum", prefix_sum, &work);
+    run_kernel("decimal", decimal, &work);
+    run_kernel("to decimal", to_decimal, &work);
+    run_kernel("differences", differences, &work);
+    run_kernel("integers", integers, &work);
+    run_kernel("floats", floats, &work);
+    run_kernel("compare integers", compare_integers, &work);
+    run_kernel("compare floats", compare_floats, &work);
 }
 
 /* ---- chunks ---- */

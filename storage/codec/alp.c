@@ -146,16 +146,11 @@ struct transformed {
 
 static void transform(const struct imv_codec_input *input, struct imv_codec_decimal decimal,
                       struct transformed *transformed) {
-    double up = power[decimal.exponent], down = inverse[decimal.factor];
-    uint64_t *integers = transformed->integers, *residuals = transformed->residuals, any = 0, outside = 0;
+    uint64_t *integers = transformed->integers, *residuals = transformed->residuals;
     size_t count = input->count;
-    for (size_t i = 0; i < count; i++) integers[i] = to_integer(input->cells[i], up, down);
-    for (size_t i = 0; i < count; i++) {
-        residuals[i] = residual_of(input->cells[i], integers[i], decimal);
-        any |= residuals[i];
-        outside |= !is_integer(integers[i]);
-    }
-    transformed->is_exact = any == 0 && outside == 0;
+    transformed->is_exact =
+        imv_kernel_to_decimal(input->cells, count, power[decimal.exponent], inverse[decimal.factor],
+                              power[decimal.factor], inverse[decimal.exponent], integers, residuals) == 0;
     transformed->strange = 0;
     if (transformed->is_exact) return;
     /* The first values that are strange take the integer of the first that is not. */
@@ -221,7 +216,7 @@ static bool decode_alp(const uint8_t *from, const uint8_t *end, unsigned level, 
     if (has_residuals) from = imv_pack_read(from, end, count, residuals);
     if (from == NULL || !imv_codec_inner_decode(from, end, level + 1, count, cells)) return false;
     imv_kernel_decimal(cells, count, power[factor], inverse[exponent]);
-    for (size_t i = 0; i < count && has_residuals; i++) cells[i] += residuals[i];
+    if (has_residuals) imv_kernel_add(cells, residuals, count, 0);
     return true;
 }
 

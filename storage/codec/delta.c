@@ -6,14 +6,10 @@
 #include "storage/codec/codec.h"
 #include "storage/codec/kernels.h"
 
-static void differences(const uint64_t *cells, size_t count, uint64_t *deltas) {
-    for (size_t i = 1; i < count; i++) deltas[i - 1] = cells[i] - cells[i - 1];
-}
-
 static bool plan_delta(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
     if (input->count < 2) return false;
     uint64_t deltas[IMV_PACK_COUNT_MAX];
-    differences(input->cells, input->count, deltas);
+    imv_kernel_differences(input->cells, input->count, deltas);
     imv_pack_plan(deltas, input->count - 1, false, &plan->pack);
     plan->bytes = imv_varint_bytes(imv_zigzag((int64_t)input->cells[0])) + plan->pack.bytes;
     return true;
@@ -21,7 +17,7 @@ static bool plan_delta(const struct imv_codec_input *input, struct imv_codec_pla
 
 static uint8_t *encode_delta(const struct imv_codec_input *input, const struct imv_codec_plan *plan, uint8_t *to) {
     uint64_t deltas[IMV_PACK_COUNT_MAX];
-    differences(input->cells, input->count, deltas);
+    imv_kernel_differences(input->cells, input->count, deltas);
     to = imv_put_varint(to, imv_zigzag((int64_t)input->cells[0]));
     return imv_pack_write(deltas, input->count - 1, &plan->pack, to);
 }

@@ -50,10 +50,11 @@ static bool decode_dod(const uint8_t *from, const uint8_t *end, unsigned level, 
     from = imv_get_varint(from, end, &first);
     if (from != NULL) from = imv_get_varint(from, end, &step);
     if (from == NULL || imv_pack_read(from, end, count - 2, dods) != end) return false;
-    uint64_t value = cells[0] = (uint64_t)imv_unzigzag(first);
-    uint64_t delta = (uint64_t)imv_unzigzag(step);
-    cells[1] = value += delta;
-    for (size_t i = 2; i < count; i++) cells[i] = value += delta += dods[i - 2];
+    cells[0] = (uint64_t)imv_unzigzag(first);
+    uint64_t delta = (uint64_t)imv_unzigzag(step), deltas[IMV_PACK_COUNT_MAX];
+    cells[1] = cells[0] + delta;
+    imv_kernel_prefix_sum(dods, count - 2, delta, deltas);
+    imv_kernel_prefix_sum(deltas, count - 2, cells[1], cells + 2);
     return true;
 }
 

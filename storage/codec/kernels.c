@@ -2,54 +2,19 @@
 
 #include "storage/base/bytes.h"
 
-/* One number of a block; width and k are constants after inlining, so what remains is a load, a shift and a mask. A number
- * that starts inside a byte may reach into a ninth. */
-static inline __attribute__((always_inline)) uint64_t take(const uint8_t *from, unsigned width, unsigned k) {
-    if (width == 0) return 0;
-    unsigned bit = k * width, byte = bit / 8, shift = bit % 8;
-    uint64_t mask = width == 64 ? ~UINT64_C(0) : (UINT64_C(1) << width) - 1;
-    uint64_t word = imv_get_u64(from + byte) >> shift;
-    if (shift + width > 64) word |= (uint64_t)from[byte + 8] << (64 - shift);
-    return word & mask;
+static const struct imv_kernels *kernels = &imv_kernels_scalar;
+
+const struct imv_kernels *imv_kernels(void) { return kernels; }
+
+void imv_kernels_use(const struct imv_kernels *used) {
+    const struct imv_kernels *best = imv_kernels_avx2();
+    kernels = used != NULL ? used : best != NULL ? best : &imv_kernels_scalar;
 }
 
-static inline __attribute__((always_inline)) void unpack(const uint8_t *restrict from, size_t blocks, unsigned width,
-                                                         uint64_t base, uint64_t *restrict out) {
-    for (size_t block = 0; block < blocks; block++, from += width, out += IMV_KERNEL_BLOCK_VALUES) {
-        out[0] = base + take(from, width, 0);
-        out[1] = base + take(from, width, 1);
-        out[2] = base + take(from, width, 2);
-        out[3] = base + take(from, width, 3);
-        out[4] = base + take(from, width, 4);
-        out[5] = base + take(from, width, 5);
-        out[6] = base + take(from, width, 6);
-        out[7] = base + take(from, width, 7);
-    }
-}
+/* Before main, so that no thread ever sees the choice change. */
+__attribute__((constructor)) static void choose(void) { imv_kernels_use(NULL); }
 
-/* clang-format off */
-#define WIDTHS(X) \
-    X(0) \
-    X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) \
-    X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32) \
-    X(33) X(34) X(35) X(36) X(37) X(38) X(39) X(40) X(41) X(42) X(43) X(44) X(45) X(46) X(47) X(48) \
-    X(49) X(50) X(51) X(52) X(53) X(54) X(55) X(56) X(57) X(58) X(59) X(60) X(61) X(62) X(63) X(64)
-/* clang-format on */
-
-#define DEFINE(width)                                                                                                \
-    static void unpack_##width(const uint8_t *restrict from, size_t blocks, uint64_t base, uint64_t *restrict out) { \
-        unpack(from, blocks, width, base, out);                                                                      \
-    }
-WIDTHS(DEFINE)
-
-#define ENTRY(width) unpack_##width,
-static void (*const unpackers[])(const uint8_t *restrict, size_t, uint64_t, uint64_t *restrict) = {WIDTHS(ENTRY)};
-_Static_assert(sizeof unpackers / sizeof *unpackers == 65, "one for each width");
-
-void imv_kernel_unpack(const uint8_t *restrict from, size_t blocks, unsigned width, uint64_t base,
-                       uint64_t *restrict out) {
-    unpackers[width](from, blocks, base, out);
-}
+/* ---- digits: table lookups, the same for all processors ---- */
 
 /* A group's digits, a byte each, first digit lowest. Groups that no digits make decode to some digits. */
 #define TERNARY(group)                                                                                \
@@ -92,43 +57,67 @@ void imv_kernel_digits(const uint8_t *restrict from, size_t count, unsigned radi
         quinary_digits(from, count, digits);
 }
 
+/* ---- through the table ---- */
+
+void imv_kernel_unpack(const uint8_t *restrict from, size_t blocks, unsigned width, uint64_t base,
+                       uint64_t *restrict out) {
+    kernels->unpack(from, blocks, width, base, out);
+}
+
 void imv_kernel_add_digits(const uint8_t *restrict digits, size_t count, unsigned shift, uint64_t *restrict values) {
-    for (size_t i = 0; i < count; i++) values[i] += (uint64_t)digits[i] << shift;
+    kernels->add_digits(digits, count, shift, values);
 }
 
-/* Products of 32-bit numbers are one instruction for two values, those of 64-bit numbers are not. */
 void imv_kernel_scale(uint64_t *values, size_t count, uint64_t base, uint64_t step, bool is_narrow) {
-    if (is_narrow)
-        for (size_t i = 0; i < count; i++) values[i] = base + (uint64_t)(uint32_t)step * (uint32_t)values[i];
-    else
-        for (size_t i = 0; i < count; i++) values[i] = base + step * values[i];
+    kernels->scale(values, count, base, step, is_narrow);
 }
 
-/* Sums of four are made beside the chain of additions, which is then one a four. */
 void imv_kernel_prefix_sum(const uint64_t *restrict deltas, size_t count, uint64_t first, uint64_t *restrict out) {
-    size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-        uint64_t two = deltas[i] + deltas[i + 1], three = two + deltas[i + 2];
-        uint64_t four = two + (deltas[i + 2] + deltas[i + 3]);
-        out[i] = first + deltas[i];
-        out[i + 1] = first + two;
-        out[i + 2] = first + three;
-        out[i + 3] = first += four;
-    }
-    for (; i < count; i++) out[i] = first += deltas[i];
+    kernels->prefix_sum(deltas, count, first, out);
 }
 
-/* Neither SSE nor AVX2 converts 64-bit integers to doubles. Adding the bits of 2^52 + 2^51 to a number below 2^51 gives
- * the double 2^52 + 2^51 + number. */
+void imv_kernel_add(uint64_t *restrict values, const uint64_t *restrict added, size_t count, uint64_t base) {
+    kernels->add(values, added, count, base);
+}
+
 void imv_kernel_decimal(uint64_t *values, size_t count, double factor, double inverse) {
-    const double shifter = 0x1.8p52;
-    uint64_t shifter_bits;
-    memcpy(&shifter_bits, &shifter, sizeof shifter_bits);
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bits = values[i] + shifter_bits;
-        double number;
-        memcpy(&number, &bits, sizeof number);
-        number = (number - shifter) * factor * inverse;
-        memcpy(&values[i], &number, sizeof number);
+    kernels->decimal(values, count, factor, inverse);
+}
+
+uint64_t imv_kernel_to_decimal(const uint64_t *restrict cells, size_t count, double up, double down, double factor,
+                               double inverse, uint64_t *restrict integers, uint64_t *restrict residuals) {
+    return kernels->to_decimal(cells, count, up, down, factor, inverse, integers, residuals);
+}
+
+void imv_kernel_differences(const uint64_t *restrict cells, size_t count, uint64_t *restrict deltas) {
+    kernels->differences(cells, count, deltas);
+}
+
+void imv_kernel_aggregate_integers(const uint64_t *cells, size_t count, uint64_t flip,
+                                   struct imv_kernel_integers *found) {
+    kernels->integers(cells, count, flip, found);
+}
+
+void imv_kernel_aggregate_floats(const uint64_t *cells, size_t count, struct imv_kernel_floats *found) {
+    kernels->floats(cells, count, found);
+}
+
+void imv_kernel_select_integers(const uint64_t *cells, size_t count, uint64_t flip, imv_kernel_comparison comparison,
+                                uint64_t constant, uint64_t *bits) {
+    kernels->compare_integers(cells, count, flip, comparison, constant, bits);
+}
+
+void imv_kernel_select_floats(const uint64_t *cells, size_t count, imv_kernel_comparison comparison, double constant,
+                              uint64_t *bits) {
+    kernels->compare_floats(cells, count, comparison, constant, bits);
+}
+
+size_t imv_kernel_rows(const uint64_t *bits, size_t count, uint16_t *rows) {
+    size_t found = 0;
+    for (size_t word = 0; word * 64 < count; word++) {
+        uint64_t left = bits[word];
+        if (count - word * 64 < 64) left &= (UINT64_C(1) << (count - word * 64)) - 1;
+        for (; left != 0; left &= left - 1) rows[found++] = (uint16_t)(word * 64 + (size_t)__builtin_ctzll(left));
     }
+    return found;
 }
