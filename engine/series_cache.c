@@ -84,14 +84,35 @@ static void put(struct imv_series_cache *cache, struct imv_hash128 key, struct i
     if (cache->older != NULL && cache->older->mask < cache->younger->mask) move_some(cache);
 }
 
-struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw) {
-    if (cache->younger == NULL) return NULL;
-    struct imv_hash128 key = imv_hash128(raw.data, raw.size, cache->seed);
+static struct imv_series *find(struct imv_series_cache *cache, struct imv_hash128 key) {
     struct imv_series *series = probe(cache->younger, key)->series;
     if (series != NULL || cache->older == NULL) return series;
     series = probe(cache->older, key)->series;
     if (series != NULL) put(cache, key, series);
     return series;
+}
+
+struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw) {
+    if (cache->younger == NULL) return NULL;
+    return find(cache, imv_hash128(raw.data, raw.size, cache->seed));
+}
+
+void imv_series_cache_find_many(struct imv_series_cache *cache, const struct imv_str *raws, size_t count,
+                                struct imv_series **series) {
+    imv_assert(count <= IMV_SERIES_CACHE_FIND_MAX);
+    struct imv_hash128 keys[IMV_SERIES_CACHE_FIND_MAX];
+    if (cache->younger == NULL) {
+        memset(series, 0, count * sizeof *series);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = imv_hash128(raws[i].data, raws[i].size, cache->seed);
+        __builtin_prefetch(&cache->younger->slots[(uint32_t)keys[i].low & cache->younger->mask]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        series[i] = find(cache, keys[i]);
+        __builtin_prefetch(series[i]);
+    }
 }
 
 void imv_series_cache_put(struct imv_series_cache *cache, struct imv_str raw, struct imv_series *series) {

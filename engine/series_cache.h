@@ -28,5 +28,10 @@ void imv_series_cache_release(struct imv_series_cache *cache);
 
 /* NULL when unknown. */
 struct imv_series *imv_series_cache_find(struct imv_series_cache *cache, struct imv_str raw);
+/* The same for count keys, at most IMV_SERIES_CACHE_FIND_MAX: all slots are asked for before the first is looked at, and
+ * the series that are found are asked for too, since the caller goes there next. */
+enum { IMV_SERIES_CACHE_FIND_MAX = 16 };
+void imv_series_cache_find_many(struct imv_series_cache *cache, const struct imv_str *raws, size_t count,
+                                struct imv_series **series);
 /* Remembers a key that was not found. Without memory for a table it is simply not remembered. */
 void imv_series_cache_put(struct imv_series_cache *cache, struct imv_str raw, struct imv_series *series);

@@ -11,7 +11,6 @@
 
 enum {
     SERIES_CACHE_SLOTS_MAX = 1 << 22,
-    SHAPES_REMEMBERED = 4, /* of one label: kinds of line that alternate */
     /* What a field may need: a cell, a string's size and padding, and a row of its own when the row must be cut. */
     FIELD_BYTES_MAX = sizeof(uint64_t) + 12 + sizeof(struct imv_row),
     /* Holds any line of line protocol: 1,024 fields and 64 KiB of text. */
@@ -26,9 +25,9 @@ struct destination {
     size_t definitions_bytes;                 /* what the rows of `open` may bring into the owner's journal */
 };
 
-/* What the writer remembers of a label. */
+/* What the writer remembers of a label: the kinds of line that alternate. */
 struct label_state {
-    const struct imv_shape *shapes[SHAPES_REMEMBERED]; /* the latest first, then NULL */
+    const struct imv_shape *shapes[IMV_WRITER_SHAPES]; /* the latest first, then NULL */
     uint32_t fields_sent[];                            /* to each shard: rows used only fields below it */
 };
 
@@ -154,7 +153,7 @@ static struct label_state *label_state(struct imv_writer *writer, const struct i
 static void remember_shape(struct label_state *state, const struct imv_shape *shape) {
     if (state->shapes[0] == shape) return;
     unsigned i = 1;
-    while (i < SHAPES_REMEMBERED - 1 && state->shapes[i] != shape) i++;
+    while (i < IMV_WRITER_SHAPES - 1 && state->shapes[i] != shape) i++;
     for (; i > 0; i--) state->shapes[i] = state->shapes[i - 1];
     state->shapes[0] = shape;
 }
@@ -289,25 +288,9 @@ imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series
     return IMV_OK;
 }
 
-/* memcmp by eight bytes: names are mostly 4 to 16 bytes long, where the call costs more than the comparison. */
-static inline bool same_bytes(const char *a, const char *b, size_t size) {
-    if (size >= 8) {
-        for (size_t i = 0; i + 8 < size; i += 8) {
-            if (imv_get_u64(a + i) != imv_get_u64(b + i)) return false;
-        }
-        return imv_get_u64(a + size - 8) == imv_get_u64(b + size - 8);
-    }
-    if (size >= 4) {
-        return ((imv_get_u32(a) ^ imv_get_u32(b)) | (imv_get_u32(a + size - 4) ^ imv_get_u32(b + size - 4))) == 0;
-    }
-    for (size_t i = 0; i < size; i++) {
-        if (a[i] != b[i]) return false;
-    }
-    return true;
-}
-
 static inline bool is_field(const struct imv_field *field, struct imv_str name, imv_type type) {
-    return field->name.size == name.size && field->type == type && same_bytes(field->name.data, name.data, name.size);
+    return field->name.size == name.size && field->type == type &&
+           imv_bytes_same(field->name.data, name.data, name.size);
 }
 
 static const struct imv_field *const *draft_fields(const struct imv_writer *writer) {
@@ -334,7 +317,7 @@ static void move_strings(struct imv_writer *writer, uint32_t cells_room) {
 /* Looks for a shape that the label had lately, that starts with the fields so far and goes on with this one. */
 static bool predict_again(struct imv_writer *writer, struct imv_str name, imv_type type) {
     struct draft *draft = &writer->draft;
-    for (unsigned i = 0; i < SHAPES_REMEMBERED && draft->label->shapes[i] != NULL; i++) {
+    for (unsigned i = 0; i < IMV_WRITER_SHAPES && draft->label->shapes[i] != NULL; i++) {
         const struct imv_shape *shape = draft->label->shapes[i];
         if (shape->count <= draft->count || !is_field(shape->fields[draft->count], name, type)) continue;
         if (memcmp(shape->fields, draft->predicted->fields, draft->count * sizeof shape->fields[0]) != 0) continue;
@@ -430,7 +413,7 @@ static imv_status find_shape(struct imv_writer *writer, const struct imv_shape *
         return IMV_OK;
     }
     const struct imv_field *const *fields = draft_fields(writer);
-    for (unsigned i = 0; i < SHAPES_REMEMBERED && draft->label->shapes[i] != NULL; i++) {
+    for (unsigned i = 0; i < IMV_WRITER_SHAPES && draft->label->shapes[i] != NULL; i++) {
         *shape = draft->label->shapes[i];
         if ((*shape)->count == draft->count && memcmp((*shape)->fields, fields, draft->count * sizeof *fields) == 0) {
             return IMV_OK;
@@ -440,16 +423,16 @@ static imv_status find_shape(struct imv_writer *writer, const struct imv_shape *
 }
 
 /* Counts a row of this shape at the end of the open batch, bytes long, as complete. */
-static void accept_row(struct imv_writer *writer, const struct imv_shape *shape, size_t bytes) {
-    struct draft *draft = &writer->draft;
-    struct imv_batch *batch = draft->to->open;
+static void accept_row(struct imv_writer *writer, struct destination *to, struct label_state *label,
+                       const struct imv_shape *shape, size_t bytes) {
+    struct imv_batch *batch = to->open;
     imv_assert(bytes % 8 == 0 && bytes <= batch->capacity - batch->size);
     batch->size += bytes;
     batch->rows++;
     batch->values += shape->count;
-    uint32_t *sent = &draft->label->fields_sent[draft->to - writer->destinations];
+    uint32_t *sent = &label->fields_sent[to - writer->destinations];
     if (*sent >= shape->fields_end) return;
-    draft->to->definitions_bytes += imv_journal_fields_bound(shape->label, *sent, shape->fields_end);
+    to->definitions_bytes += imv_journal_fields_bound(shape->label, *sent, shape->fields_end);
     *sent = shape->fields_end;
 }
 
@@ -478,7 +461,7 @@ static imv_status cut_row(struct imv_writer *writer, int64_t timestamp, struct i
             memcpy(&row->cells[1], string, sizeof(struct imv_string) + imv_get_u32(string));
             row->cells[0] = imv_string_cell((const struct imv_string *)(const void *)&row->cells[1]);
         }
-        accept_row(writer, shape, imv_row_bytes(row));
+        accept_row(writer, draft->to, draft->label, shape, imv_row_bytes(row));
     }
     free(copy);
     return IMV_OK;
@@ -495,7 +478,7 @@ static imv_status end_row(struct imv_writer *writer, int64_t timestamp, struct i
     if (draft->cells_room != draft->count) move_strings(writer, draft->count);
     draft->row->shape = shape;
     draft->row->timestamp = timestamp;
-    accept_row(writer, shape, (size_t)(draft->strings_end - (char *)draft->row));
+    accept_row(writer, draft->to, draft->label, shape, (size_t)(draft->strings_end - (char *)draft->row));
     return IMV_OK;
 }
 
@@ -508,7 +491,7 @@ imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct i
 
 void imv_writer_abort(struct imv_writer *writer) { writer->draft.row = NULL; }
 
-/* ---- rows of a known shape ---- */
+/* ---- rows by columns (writer_internal.h) ---- */
 
 imv_status imv_writer_add_row(struct imv_writer *writer, struct imv_series *series, const struct imv_shape *shape,
                               size_t bytes, struct imv_row **row, struct imv_error *err) {
@@ -518,9 +501,7 @@ imv_status imv_writer_add_row(struct imv_writer *writer, struct imv_series *seri
     struct destination *to = &writer->destinations[series->shard];
     IMV_TRY(reserve(writer, to, series, bytes, err));
     *row = (struct imv_row *)(void *)(to->open->data + to->open->size);
-    writer->draft.to = to;
-    writer->draft.label = label;
-    accept_row(writer, shape, bytes);
+    accept_row(writer, to, label, shape, bytes);
     return IMV_OK;
 }
 
@@ -528,6 +509,44 @@ void imv_writer_want_room(struct imv_writer *writer) { imv_exchange_want_room(wr
 
 struct imv_catalog *imv_writer_catalog(struct imv_writer *writer) {
     return writer->catalog;
+}
+
+/* ---- rows of a shape that is known ---- */
+
+void imv_writer_find_many(struct imv_writer *writer, const struct imv_str *raws, size_t count,
+                          struct imv_series **series) {
+    imv_assert(count <= IMV_WRITER_FIND_MAX);
+    imv_series_cache_find_many(&writer->series, raws, count, series);
+}
+
+const struct imv_shape *const *imv_writer_shapes(struct imv_writer *writer, const struct imv_label *label) {
+    const struct label_state *state = label->id < writer->labels_capacity ? writer->labels[label->id] : NULL;
+    return state == NULL || state->shapes[0] == NULL ? NULL : state->shapes;
+}
+
+struct imv_row *imv_writer_place(struct imv_writer *writer, struct imv_series *series, size_t bytes) {
+    struct destination *to = &writer->destinations[series->shard];
+    if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
+        to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
+        return NULL;
+    }
+    return (struct imv_row *)(void *)(to->open->data + to->open->size);
+}
+
+void imv_writer_put(struct imv_writer *writer, struct imv_row *row, struct imv_series *series,
+                    const struct imv_shape *shape, int64_t timestamp, size_t bytes) {
+    struct destination *to = &writer->destinations[series->shard];
+    struct label_state *label = writer->labels[series->label->id];
+    imv_assert(writer->draft.row == NULL && (char *)row == to->open->data + to->open->size);
+    imv_assert(shape->label == series->label);
+    if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) {
+        to->definitions_bytes += imv_journal_series_bound(series);
+    }
+    row->series = series;
+    row->shape = shape;
+    row->timestamp = timestamp;
+    remember_shape(label, shape);
+    accept_row(writer, to, label, shape, bytes);
 }
 
 /* ---- acknowledgement ---- */

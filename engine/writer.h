@@ -74,6 +74,35 @@ imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct i
 /* Drops the row that was begun; allowed after any failure of the above. */
 void imv_writer_abort(struct imv_writer *writer);
 
+/* ---- rows of a shape that is known ----
+ *
+ * A parser that knows which series a line means and compares its names with the shapes that lines of this label had lately
+ * needs neither a lookup nor a call a field: it writes the row itself.
+ *
+ *     imv_writer_find_many -> series
+ *     imv_writer_shapes(series->label) -> shapes
+ *     imv_writer_place(series, bytes) -> row; cells and strings as in batch.h; imv_writer_put(row, shape, timestamp, bytes)
+ *
+ * A row that was placed and not put is dropped by the next call of any kind. */
+
+/* What imv_writer_find_series says of each of count keys, at most IMV_WRITER_FIND_MAX; their cache misses overlap. */
+enum { IMV_WRITER_FIND_MAX = 16 };
+void imv_writer_find_many(struct imv_writer *writer, const struct imv_str *raws, size_t count,
+                          struct imv_series **series);
+
+/* The shapes that rows of the label had lately, the latest first: IMV_WRITER_SHAPES entries, NULL behind the last. Valid
+ * until the next row. NULL: none is known. */
+enum { IMV_WRITER_SHAPES = 4 };
+const struct imv_shape *const *imv_writer_shapes(struct imv_writer *writer, const struct imv_label *label);
+
+/* A place for a row of at most bytes, at the end of the open batch. NULL when there is none, and the way through
+ * imv_writer_begin opens one. */
+struct imv_row *imv_writer_place(struct imv_writer *writer, struct imv_series *series, size_t bytes);
+/* Completes the row of this series that was placed last: cells of the shape are filled, and their strings stand behind them;
+ * bytes, a multiple of 8, is what all of it takes. */
+void imv_writer_put(struct imv_writer *writer, struct imv_row *row, struct imv_series *series,
+                    const struct imv_shape *shape, int64_t timestamp, size_t bytes);
+
 /* Sends all open batches to their shards and wakes these. Batches that a full queue refuses stay here, in order, and go
  * with a later send. */
 void imv_writer_send(struct imv_writer *writer);

@@ -1,5 +1,7 @@
 #include "ingest/feed.h"
 
+#include "ingest/line_known.h"
+#include "ingest/line_spans.h"
 #include "storage/base/assert.h"
 #include "storage/base/clock.h"
 #include "storage/base/metrics.h"
@@ -10,6 +12,7 @@ _Static_assert((int)IMV_LINE_FIELDS_MAX <= (int)IMV_FIELDS_MAX, "a line's fields
 void imv_feed_init(struct imv_feed *feed, struct imv_writer *writer, const struct imv_clock *clock,
                    enum imv_precision precision) {
     *feed = (struct imv_feed){.writer = writer, .clock = clock, .precision = precision};
+    feed->unit_ns = imv_precision_unit(precision);
 }
 
 /* A point, parsed: views into the line or the scratch. */
@@ -141,10 +144,85 @@ static size_t take_rest(struct imv_feed *feed, const char *text, size_t size, bo
     return size;
 }
 
+/* ---- simple lines ---- */
+
+/* A simple line of a known series, text ending with its line feed and followed by padding. False: nothing was done. */
+static bool write_known(struct imv_feed *feed, const char *text, size_t key_end, size_t end, struct imv_series *series,
+                        int64_t now) {
+    const struct imv_shape *const *shapes = imv_writer_shapes(feed->writer, series->label);
+    size_t room = imv_line_known_row_bytes(end - key_end);
+    struct imv_row *row = imv_writer_place(feed->writer, series, room);
+    if (shapes == NULL || row == NULL) return false;
+    if (text[end - 1] == '\r') end--;
+    struct imv_line_known known;
+    if (!imv_line_known_parse(text + key_end + 1, text + end, shapes, IMV_WRITER_SHAPES, feed->unit_ns, row, room,
+                              &known)) {
+        return false;
+    }
+    imv_writer_put(feed->writer, row, series, known.shape, known.timestamp_present ? known.timestamp : now,
+                   known.bytes);
+    feed->rows++;
+    feed->lines++;
+    return true;
+}
+
+/* Takes lines that were found, as many as the writer has room for; returns how many. Those that turn out not to be known
+ * go the way of all lines. */
+static size_t take_found(struct imv_feed *feed, const struct imv_line_spans *spans, const struct imv_line_span *found,
+                         size_t count, int64_t now) {
+    struct imv_str keys[IMV_WRITER_FIND_MAX];
+    struct imv_series *series[IMV_WRITER_FIND_MAX];
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = (struct imv_str){spans->text + found[i].start, found[i].key_end - found[i].start};
+    }
+    imv_writer_find_many(feed->writer, keys, count, series);
+    for (size_t i = 0; i < count; i++) {
+        const struct imv_line_span *span = &found[i];
+        const char *text = spans->text + span->start;
+        size_t length = span->end - span->start;
+        if (series[i] != NULL) {
+            char copy[IMV_LINE_SIMPLE_BYTES_MAX + 1 + IMV_LINE_PADDING];
+            if (spans->size - span->end <= IMV_LINE_PADDING) {
+                memcpy(copy, text, length + 1);
+                memset(copy + length + 1, 0, IMV_LINE_PADDING);
+                text = copy;
+            }
+            if (write_known(feed, text, span->key_end - span->start, length, series[i], now)) continue;
+            text = spans->text + span->start;
+        }
+        if (!imv_writer_has_room(feed->writer)) return i;
+        take_line(feed, text, length, now);
+    }
+    return count;
+}
+
+/* Takes the simple lines that stand at offset done; returns where the next line begins. */
+static size_t take_simple(struct imv_feed *feed, struct imv_line_spans *spans, size_t done, int64_t now) {
+    struct imv_line_span found[IMV_WRITER_FIND_MAX];
+    for (;;) {
+        size_t count = imv_line_spans_find(spans, done, found, IMV_WRITER_FIND_MAX);
+        if (count == 0) return done;
+        size_t taken = take_found(feed, spans, found, count, now);
+        if (taken > 0) done = found[taken - 1].end + 1;
+        feed->scan = (struct imv_line_scan){0};
+        if (taken < count) return done;
+    }
+}
+
+/* ---- all lines ---- */
+
 static size_t take_lines(struct imv_feed *feed, const char *bytes, size_t size, bool final, int64_t now) {
     size_t done = 0;
+    struct imv_line_spans spans;
+    imv_line_spans_init(&spans, bytes, size);
     while (done < size || (final && feed->skipping)) {
         if (!imv_writer_has_room(feed->writer)) return done;
+        /* A line that is followed byte by byte, or that has passed what is simple, is not looked at from its start again. */
+        if (!feed->skipping && feed->scan.flags == 0 && feed->scan.scanned <= IMV_LINE_SIMPLE_BYTES_MAX) {
+            size_t former = done;
+            done = take_simple(feed, &spans, done, now);
+            if (done > former) continue;
+        }
         const char *text = bytes + done;
         ptrdiff_t length = imv_line_find_end(text, size - done, &feed->scan);
         if (length < 0) return done + take_rest(feed, text, size - done, final, now);

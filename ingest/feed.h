@@ -6,6 +6,10 @@
  *
  *     bytes -> find the end of a line -> parse all of it -> series by its raw key -> row in the writer
  *
+ * Simple lines of known series and shapes take a shorter way that ends in the same row (README.md):
+ *
+ *     bytes -> spans of up to 16 lines -> their series at once -> fields straight into the row
+ *
  * A line is parsed whole before anything of it reaches the catalog, so that a line with a syntax error leaves no trace: no
  * series, no field whose type a later good line would contradict. A line that contradicts the catalog itself (a field of
  * another type) may leave what stands before the contradiction: a series without rows, which is not shown, and fields.
@@ -21,6 +25,7 @@ struct imv_feed {
     struct imv_writer *writer;
     const struct imv_clock *clock;
     enum imv_precision precision;
+    int64_t unit_ns;   /* of precision */
     uint64_t lines;    /* done, blank and comment lines included: the number of the line under way is lines + 1 */
     uint64_t rows;     /* accepted */
     uint64_t rejected; /* lines refused */

@@ -334,7 +334,7 @@ imv_status imv_line_field(const struct imv_line *line, const char **at, struct i
 
 /* ---- timestamp ---- */
 
-static int64_t unit_ns(enum imv_precision precision) {
+int64_t imv_precision_unit(enum imv_precision precision) {
     switch (precision) {
         case IMV_PRECISION_NS: return 1;
         case IMV_PRECISION_US: return 1000;
@@ -355,14 +355,14 @@ imv_status imv_line_timestamp(const struct imv_line *line, const char *at, enum 
     while (p < line->end && *p != ' ') p++;
     int64_t count;
     if (!imv_decimal_int64((struct imv_str){at, (size_t)(p - at)}, &count) ||
-        __builtin_mul_overflow(count, unit_ns(precision), timestamp))
+        __builtin_mul_overflow(count, imv_precision_unit(precision), timestamp))
         return fail_at(line, at, err, "the timestamp is not an integer, or out of the range of 64-bit nanoseconds,");
     while (p < line->end && *p == ' ') p++;
     return p == line->end ? IMV_OK : fail_at(line, p, err, "text after the timestamp");
 }
 
 int64_t imv_precision_floor(enum imv_precision precision, int64_t timestamp) {
-    int64_t unit = unit_ns(precision);
+    int64_t unit = imv_precision_unit(precision);
     int64_t rest = timestamp % unit;
     return timestamp - (rest < 0 ? rest + unit : rest);
 }

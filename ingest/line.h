@@ -90,5 +90,7 @@ imv_status imv_line_field(const struct imv_line *line, const char **at, struct i
 imv_status imv_line_timestamp(const struct imv_line *line, const char *at, enum imv_precision precision,
                               int64_t *timestamp, bool *present, struct imv_error *err);
 
+/* Nanoseconds of one unit. */
+int64_t imv_precision_unit(enum imv_precision precision);
 /* The clock's time cut down to a multiple of the precision: what a line without a timestamp gets. */
 int64_t imv_precision_floor(enum imv_precision precision, int64_t timestamp);
