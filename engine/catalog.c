@@ -10,7 +10,8 @@
 
 enum {
     ARENA_BLOCK_BYTES = 1 << 20,
-    TEXT_PIECE_BYTES = 64 * 1024, /* names are a dozen bytes: packed, the arena's 16-byte steps would double them */
+    PIECES_BYTES =
+        64 * 1024, /* what pieces are cut from: by itself the arena takes steps of 16 bytes and a malloc each */
 };
 
 static imv_status init_locks(struct imv_catalog *catalog, struct imv_error *err) {
@@ -69,7 +70,11 @@ void imv_catalog_close(struct imv_catalog *catalog) {
     }
     imv_metric_add(IMV_METRIC_series, -(int64_t)catalog->series_count);
     for (uint32_t shard = 0; catalog->shards != NULL && shard < catalog->shards_count; shard++) {
-        imv_segments_release(&catalog->shards[shard].slots);
+        for (uint32_t i = 0; i <= catalog->shards[shard].count / IMV_PAGE_SERIES; i++) {
+            struct imv_series_page **page = imv_segments_at(&catalog->shards[shard].pages, sizeof *page, i);
+            if (page != NULL) free(*page);
+        }
+        imv_segments_release(&catalog->shards[shard].pages);
         free(catalog->shards[shard].unstored);
     }
     free(catalog->shards);
@@ -89,21 +94,46 @@ void imv_catalog_set_limits(struct imv_catalog *catalog, uint64_t series_max, ui
 
 imv_status imv_catalog_check_bytes(const struct imv_catalog *catalog, struct imv_error *err) {
     uint64_t bytes_max = atomic_load_explicit(&catalog->bytes_max, memory_order_relaxed);
-    if (catalog->arena.bytes < bytes_max) return IMV_OK;
+    if (catalog->arena.bytes - catalog->pieces_bytes < bytes_max) return IMV_OK;
     return imv_fail(err, IMV_FULL, "the catalog has reached its limit of %" PRIu64 " bytes, no new names are taken",
                     bytes_max);
 }
 
-struct imv_str imv_catalog_text(struct imv_catalog *catalog, struct imv_str text) {
-    if ((size_t)(catalog->text_end - catalog->text_next) < text.size) {
-        char *piece = imv_arena_alloc(&catalog->arena, TEXT_PIECE_BYTES);
-        if (piece == NULL) return (struct imv_str){0};
-        catalog->text_next = piece;
-        catalog->text_end = piece + TEXT_PIECE_BYTES;
+static size_t piece_class(size_t bytes) {
+    imv_assert(bytes > 0 && bytes <= IMV_PIECE_BYTES_MAX);
+    return (bytes - 1) / IMV_PIECE_STEP;
+}
+
+void *imv_catalog_take(struct imv_catalog *catalog, size_t bytes) {
+    size_t class = piece_class(bytes), size = (class + 1) * IMV_PIECE_STEP;
+    void *piece = catalog->pieces[class];
+    if (piece != NULL) {
+        memcpy(&catalog->pieces[class], piece, sizeof piece);
+        catalog->pieces_bytes -= size;
+        return piece;
     }
-    char *copy = catalog->text_next;
+    if ((size_t)(catalog->piece_end - catalog->piece_next) < size) {
+        char *block = imv_arena_alloc(&catalog->arena, PIECES_BYTES);
+        if (block == NULL) return NULL;
+        catalog->piece_next = block;
+        catalog->piece_end = block + PIECES_BYTES;
+    }
+    piece = catalog->piece_next;
+    catalog->piece_next += size;
+    return piece;
+}
+
+void imv_catalog_give(struct imv_catalog *catalog, void *piece, size_t bytes) {
+    size_t class = piece_class(bytes);
+    memcpy(piece, &catalog->pieces[class], sizeof piece);
+    catalog->pieces[class] = piece;
+    catalog->pieces_bytes += (class + 1) * IMV_PIECE_STEP;
+}
+
+struct imv_str imv_catalog_text(struct imv_catalog *catalog, struct imv_str text) {
+    char *copy = imv_catalog_take(catalog, text.size);
+    if (copy == NULL) return (struct imv_str){0};
     memcpy(copy, text.data, text.size);
-    catalog->text_next += text.size;
     return (struct imv_str){copy, text.size};
 }
 
@@ -150,8 +180,10 @@ uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard) {
 struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_t id) {
     uint64_t shard = id >> 40, index = id & ((UINT64_C(1) << 40) - 1);
     if (shard >= catalog->shards_count || index >= imv_catalog_series_count(catalog, (uint32_t)shard)) return NULL;
-    _Atomic(struct imv_series *) *slot = imv_segments_at(&catalog->shards[shard].slots, sizeof *slot, (uint32_t)index);
-    return slot == NULL ? NULL : atomic_load_explicit(slot, memory_order_acquire);
+    pthread_rwlock_rdlock(&catalog->lock);
+    struct imv_series *series = imv_shard_series_at(&catalog->shards[shard], (uint32_t)index);
+    pthread_rwlock_unlock(&catalog->lock);
+    return series;
 }
 
 /* Makes the label with this id; name and id are free. The lock is held for writing. */

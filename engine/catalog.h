@@ -4,12 +4,12 @@
  * query language it is a twin: a node with that label, the tags as static properties and the fields as series
  * properties. It belongs to one shard, given by the hash of its canonical key and the shard count of the data directory.
  *
- * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the list of its
- * series (the inverted index). Nothing is ever removed while the process runs, so pointers stay valid until close.
+ * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the set of its series
+ * (the inverted index, ordinal_set.h). Nothing is ever removed while the process runs, so pointers stay valid until close.
  *
  * Threads: creation takes the catalog's lock (rare); lookups of labels, fields, tags and series by pointer, name or id
- * are lock-free reads of append-only tables; selections hold the lock for reading only while they copy a list of
- * candidates. The fields of struct imv_series below the line belong to the owner shard's thread.
+ * are lock-free reads of append-only tables, but for series by id, which takes the lock for reading; selections hold it for
+ * reading while they combine sets. The fields of struct imv_series below the line belong to the owner shard's thread.
  *
  * Persistence: definitions travel in the journal of each shard that uses them (journal.h) until imv_catalog_persist has
  * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F and S); both
@@ -22,8 +22,8 @@
  * are replayed before anything new is made. Fields have no gaps: a journal defines a label's fields from 0 upwards.
  *
  * Files, in reading order: catalog_internal.h, catalog.c (labels and the life of a catalog), label.c (fields, shapes,
- * tags), series_index.c (series, inverted index, selection), catalog_store.c (meta); segments.h and code_table.h are the
- * two containers under them.
+ * tags), series_values.c (tag values), series_index.c (series), series_select.c (selection), catalog_store.c (meta);
+ * segments.h, code_table.h and ordinal_set.h are the containers under them.
  */
 #pragma once
 
@@ -47,6 +47,9 @@ enum {
 /* The limits unless imv_catalog_set_limits says otherwise: ten million series cost about 3 GB. */
 enum { IMV_SERIES_MAX = 10 * 1000 * 1000 };
 #define IMV_CATALOG_BYTES_MAX (UINT64_C(4) << 30) /* of names, series and their like, without the index over them */
+
+/* Is the definition of a series in the owner's journal or in meta? Written by the owner's thread. */
+enum imv_journaled { IMV_JOURNALED_NO, IMV_JOURNALED };
 
 /* visible_at of what was loaded from `meta`: every snapshot shows it. */
 enum { IMV_SEQUENCE_LOADED = 1 };
@@ -83,24 +86,26 @@ struct imv_shape {
     const struct imv_field *fields[];
 };
 
+/* Its tags lie behind it in memory: imv_series_tag_at. */
 struct imv_series {
     struct imv_label *label;
-    uint32_t shard;
     uint32_t index; /* dense per shard, from 0; (shard << 40 | index) is the series id on disk */
-    uint32_t tags_count;
-    uint32_t journal_group; /* the owner shard's thread only: journal.c */
-    const uint32_t *tags;   /* tags_count pairs: tag key code, value code; sorted by the key's bytes */
+    uint8_t shard;
+    _Atomic uint8_t journaled; /* enum imv_journaled; see there who writes it */
+    uint16_t tags_count;
     /* 0: no row of it is durable yet, it must not be shown; IMV_SEQUENCE_LOADED: shown always; else the owner's
      * sequence number that made it visible. Written by the owner (release), read by all (acquire). */
     _Atomic uint64_t visible_at;
     /* ---- the owner shard's thread only ---- */
     struct imv_head_series *head; /* its rows in the active head, when head_generation is that head's */
     uint64_t head_generation;
-    bool journaled;         /* its definition is in the owner's journal or in meta */
-    uint32_t journal_stamp; /* the pass of journal.c that met it last */
+    uint32_t journal_group, journal_stamp; /* journal.c */
+    /* ---- private to the catalog ---- */
+    uint32_t ordinal; /* its number among the series of the label */
+    uint32_t flags;
 };
 
-_Static_assert(sizeof(struct imv_series) == 64, "there may be millions");
+_Static_assert(sizeof(struct imv_series) == 56, "there may be millions");
 
 static inline uint64_t imv_series_id(const struct imv_series *series) {
     return (uint64_t)series->shard << 40 | series->index;
@@ -160,20 +165,46 @@ bool imv_series_tag(const struct imv_series *series, struct imv_str key, struct 
 uint32_t imv_label_tags_count(struct imv_catalog *catalog, struct imv_label *label);
 struct imv_str imv_label_tag_key(struct imv_catalog *catalog, struct imv_label *label, uint32_t code);
 
-/* A condition on one tag: its value is one of values. An absent tag never matches. */
-struct imv_tag_condition {
-    struct imv_str key;
-    const struct imv_str *values;
-    size_t values_count;
+/* Which series a selection wants: a tree of conditions on single tags. All text must outlive the call. */
+enum imv_tag_selector_kind {
+    IMV_TAG_IN,      /* the tag is one of values; an absent tag never is */
+    IMV_TAG_NOT_IN,  /* the tag is there and none of values */
+    IMV_TAG_PRESENT, /* the series has the tag */
+    IMV_TAG_ABSENT,  /* it has not */
+    IMV_TAG_PREFIX,  /* the tag begins with values[0] */
+    IMV_TAG_TEST,    /* test says so, asked once for each value of the tag */
+    IMV_TAG_AND,     /* all parts; of none: every series */
+    IMV_TAG_OR,      /* any part; of none: no series */
 };
 
-/* All visible series of the label that meet all conditions, in order of series id, without doubles. sequences[shard] is
- * the snapshot's sequence of that shard: series made visible later are left out; NULL: none is left out for that.
- * *series is malloc'ed, the caller frees it. IMV_NO_MEMORY. Cost: the shortest value list plus checks of its members. */
+struct imv_tag_selector {
+    enum imv_tag_selector_kind kind;
+    struct imv_str key;
+    const struct imv_str *values;
+    size_t values_count; /* any number */
+    /* Fills matches[count] for the texts, at most IMV_TAG_TEST_MAX at once; {NULL, 0} stands for an absent tag. A failure
+     * ends the selection with it. Called without locks, on the caller's thread. */
+    imv_status (*test)(void *context, const struct imv_str *texts, size_t count, bool *matches, struct imv_error *err);
+    void *context;
+    const struct imv_tag_selector *parts;
+    size_t parts_count;
+};
+
+enum {
+    IMV_TAG_TEST_MAX = 1024,
+    IMV_TAG_SELECTOR_HEIGHT_MAX = 32, /* of a tree: each level takes 8 KiB while a selection runs */
+};
+
+/* All visible series of the label that meet the selector (NULL: all), in order of series id, without doubles.
+ * sequences[shard] is the snapshot's sequence of that shard: series made visible later are left out; NULL: none is left
+ * out for that. *series is malloc'ed, the caller frees it. IMV_NO_MEMORY.
+ *
+ * Cost: sets of series are combined block by block, 64 series a word, a microsecond for each 65,536 series and condition;
+ * then a pointer for each series that comes out. IN looks its values up; PREFIX and TEST look at every value of the tag
+ * once, however many series have it. */
 imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *label,
-                              const struct imv_tag_condition *conditions, size_t conditions_count,
-                              const uint64_t *sequences, struct imv_series ***series, size_t *count,
-                              struct imv_error *err);
+                              const struct imv_tag_selector *selector, const uint64_t *sequences,
+                              struct imv_series ***series, size_t *count, struct imv_error *err);
 
 /* Changes how many series there may be and how many bytes the catalog may take. At a limit what is new is refused with
  * IMV_FULL (labels and fields too, at the limit of bytes); what is loaded or replayed never is. Any thread. */

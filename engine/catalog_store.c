@@ -188,6 +188,10 @@ static imv_status take_work(struct imv_catalog *catalog, struct imv_shard_series
 /* Puts back what was not written. Without memory to remember it the shard's series are all written again next time. */
 static void return_work(struct imv_catalog *catalog, struct imv_shard_series *shard, struct series_work *work) {
     pthread_rwlock_wrlock(&catalog->lock);
+    for (size_t i = 0; i < work->written; i++) {
+        struct imv_series *series = imv_shard_series_at(shard, work->indices[i]);
+        if (series != NULL) imv_series_settle(catalog, series);
+    }
     for (size_t i = work->written; i < work->count; i++) {
         if (imv_shard_series_remember(shard, work->indices[i], NULL) == IMV_OK) continue;
         shard->unstored_count = 0;
@@ -303,7 +307,8 @@ static imv_status load_series(struct imv_catalog *catalog, struct record *record
     IMV_TRY(
         imv_catalog_define_series(catalog, imv_get_be64(record->key.data + 1), label, tags, tags_count, &series, err));
     atomic_store_explicit(&series->visible_at, IMV_SEQUENCE_LOADED, memory_order_release);
-    series->journaled = true;
+    series->journaled = IMV_JOURNALED;
+    imv_series_settle(catalog, series);
     return IMV_OK;
 }
 

@@ -318,7 +318,7 @@ static imv_status define_series(struct imv_journal_encoder *encoder, struct imv_
     }
     IMV_TRY(put_series(payload, series));
     encoder->fresh[encoder->fresh_count++] = series;
-    series->journaled = true;
+    series->journaled = IMV_JOURNALED;
     return IMV_OK;
 }
 
@@ -481,7 +481,7 @@ static imv_status put_all_rows(struct imv_journal_encoder *encoder, struct imv_b
 
 /* Forgets the definitions of a call that did not complete. */
 static void take_back(struct imv_journal_encoder *encoder) {
-    for (size_t i = 0; i < encoder->fresh_count; i++) encoder->fresh[i]->journaled = false;
+    for (size_t i = 0; i < encoder->fresh_count; i++) encoder->fresh[i]->journaled = IMV_JOURNALED_NO;
     while (encoder->undo_count > 0) {
         const struct label_undo *undo = &encoder->undo[--encoder->undo_count];
         encoder->labels[undo->label].fields_count = undo->fields_count;
@@ -610,7 +610,7 @@ static imv_status decode_series(struct decoder *decoder, struct imv_error *err) 
     struct imv_series *series;
     uint64_t id = (uint64_t)decoder->shard << 40 | index;
     IMV_TRY(imv_catalog_define_series(decoder->catalog, id, label, tags, tags_count, &series, err));
-    series->journaled = true;
+    series->journaled = IMV_JOURNALED;
     return IMV_OK;
 }
 

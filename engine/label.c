@@ -18,8 +18,8 @@ struct imv_label_index *imv_label_index_new(struct imv_catalog *catalog, struct 
 
 void imv_label_index_free(struct imv_label_index *index) {
     for (uint32_t code = 0; code < index->keys_count; code++) imv_tag_key_release(imv_label_key_at(index->label, code));
+    imv_label_series_release(index);
     imv_segments_release(&index->keys);
-    imv_segments_release(&index->series);
     imv_segments_release(&index->shapes);
     imv_code_table_release(&index->fields_by_name);
     imv_code_table_release(&index->keys_by_name);
@@ -113,7 +113,8 @@ static imv_status check_type(const struct imv_label *label, const struct imv_fie
 static imv_status check_not_tag(const struct imv_catalog *catalog, const struct imv_label *label, struct imv_str name,
                                 struct imv_error *err) {
     uint32_t code;
-    if (imv_label_find_key(catalog, label, name, &code) == NULL) return IMV_OK;
+    const struct imv_tag_key *key = imv_label_find_key(catalog, label, name, &code);
+    if (key == NULL || key->set.count == 0) return IMV_OK;
     return imv_fail(err, IMV_CONFLICT, "\"%.*s\" of \"%.*s\" is a tag, not a field", imv_shown(name), name.data,
                     imv_shown(label->name), label->name.data);
 }
@@ -182,13 +183,15 @@ struct imv_tag_key *imv_label_find_key(const struct imv_catalog *catalog, const 
     return *code == IMV_CODE_NONE ? NULL : imv_label_key_at(label, *code);
 }
 
-imv_status imv_label_key(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, uint32_t *code,
-                         struct imv_error *err) {
-    if (imv_label_find_key(catalog, label, name, code) != NULL) return IMV_OK;
-    if (imv_label_find_field(catalog, label, name) != NULL) {
-        return imv_fail(err, IMV_CONFLICT, "\"%.*s\" of \"%.*s\" is a field, not a tag", imv_shown(name), name.data,
-                        imv_shown(label->name), label->name.data);
-    }
+imv_status imv_label_check_key(struct imv_catalog *catalog, const struct imv_label *label, struct imv_str name,
+                               struct imv_error *err) {
+    if (imv_label_find_field(catalog, (struct imv_label *)label, name) == NULL) return IMV_OK;
+    return imv_fail(err, IMV_CONFLICT, "\"%.*s\" of \"%.*s\" is a field, not a tag", imv_shown(name), name.data,
+                    imv_shown(label->name), label->name.data);
+}
+
+imv_status imv_label_add_key(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, uint32_t *code,
+                             struct imv_error *err) {
     struct imv_label_index *index = label->index;
     *code = atomic_load_explicit(&index->keys_count, memory_order_relaxed);
     struct imv_tag_key *key = imv_arena_calloc(&catalog->arena, 1, sizeof *key);
@@ -198,6 +201,7 @@ imv_status imv_label_key(struct imv_catalog *catalog, struct imv_label *label, s
         return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for tag \"%.*s\"", imv_shown(name), name.data);
     }
     key->name = text;
+    key->values_free = IMV_CODE_NONE;
     imv_code_table_init(&key->values_by_text, false);
     struct imv_tag_key **slot = imv_segments_at(&index->keys, sizeof *slot, *code);
     *slot = key;

@@ -1,3 +1,4 @@
+/* series_index.c - the series of the catalog: finding and making them, and the arrays that lead to them. */
 #include "engine/catalog_internal.h"
 
 #include "storage/base/assert.h"
@@ -6,101 +7,118 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- tag values ---- */
+/* ---- series by id and by ordinal ---- */
 
-static struct imv_tag_value *value_at(const struct imv_tag_key *key, uint32_t code) {
-    return imv_segments_at(&key->values, sizeof(struct imv_tag_value), code);
+struct imv_series *imv_shard_series_at(const struct imv_shard_series *shard, uint32_t index) {
+    if (index >= atomic_load_explicit(&shard->count, memory_order_relaxed)) return NULL;
+    struct imv_series_page **page = imv_segments_at(&shard->pages, sizeof *page, index / IMV_PAGE_SERIES);
+    return page == NULL || *page == NULL ? NULL : (*page)->series[index % IMV_PAGE_SERIES];
 }
 
-struct value_probe {
-    const struct imv_tag_key *key;
-    struct imv_str text;
-};
-
-static bool value_has_text(const void *context, uint32_t code) {
-    const struct value_probe *probe = context;
-    const struct imv_tag_value *value = value_at(probe->key, code);
-    return value->size == probe->text.size && memcmp(value->text, probe->text.data, probe->text.size) == 0;
+static bool reserve_page(struct imv_shard_series *shard, uint32_t index) {
+    uint32_t number = index / IMV_PAGE_SERIES;
+    struct imv_series_page **page;
+    if (!imv_segments_reserve(&shard->pages, sizeof *page, number)) return false;
+    page = imv_segments_at(&shard->pages, sizeof *page, number);
+    if (*page == NULL) *page = calloc(1, sizeof **page);
+    return *page != NULL;
 }
 
-uint32_t imv_tag_key_find_value(const struct imv_catalog *catalog, const struct imv_tag_key *key, struct imv_str text) {
-    struct value_probe probe = {key, text};
-    return imv_code_table_find(&key->values_by_text, imv_catalog_hash(catalog, text.data, text.size), value_has_text,
-                               &probe);
-}
-
-static imv_status intern_value(struct imv_catalog *catalog, struct imv_tag_key *key, struct imv_str text,
-                               uint32_t *code, struct imv_error *err) {
-    *code = imv_tag_key_find_value(catalog, key, text);
-    if (*code != IMV_CODE_NONE) return IMV_OK;
-    if (key->values_count == IMV_CODE_NONE ||
-        !imv_segments_reserve(&key->values, sizeof(struct imv_tag_value), key->values_count) ||
-        !imv_code_table_reserve(&key->values_by_text)) {
-        goto no_memory;
+static void put_in_page(struct imv_shard_series *shard, struct imv_series *series) {
+    struct imv_series_page **page = imv_segments_at(&shard->pages, sizeof *page, series->index / IMV_PAGE_SERIES);
+    (*page)->series[series->index % IMV_PAGE_SERIES] = series;
+    (*page)->count++;
+    if (series->index >= atomic_load_explicit(&shard->count, memory_order_relaxed)) {
+        atomic_store_explicit(&shard->count, series->index + 1, memory_order_release);
     }
-    struct imv_str copy = imv_catalog_text(catalog, text);
-    if (copy.data == NULL) goto no_memory;
-    *code = key->values_count++;
-    struct imv_tag_value *value = value_at(key, *code);
-    *value = (struct imv_tag_value){.text = copy.data, .size = (uint16_t)copy.size};
-    imv_code_table_insert(&key->values_by_text, imv_catalog_hash(catalog, text.data, text.size), *code);
-    return IMV_OK;
-no_memory:
-    return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for tag value \"%.*s\"", imv_shown(text), text.data);
 }
 
-void imv_tag_key_release(struct imv_tag_key *key) {
-    for (uint32_t code = 0; code < key->values_count; code++) {
-        struct imv_tag_value *value = value_at(key, code);
-        if (value->capacity_log > 0) free(value->series.many);
+/* The newest block of a shard, or one that is half holes. */
+static struct imv_series_block *open_block(const struct imv_label_index *index, uint32_t shard) {
+    struct imv_series_block *newest = NULL;
+    for (uint32_t i = index->blocks_count; i > 0; i--) {
+        struct imv_series_block *block = &index->blocks[i - 1];
+        if (block->shard != shard) continue;
+        if (block->holes >= IMV_ORDINAL_BLOCK / 2) return block;
+        if (newest == NULL) newest = block;
     }
-    imv_segments_release(&key->values);
-    imv_code_table_release(&key->values_by_text);
+    return newest;
 }
 
-/* Makes room for one more series in the list of a value. */
-static bool reserve_posting(struct imv_tag_value *value) {
-    bool inlined = value->capacity_log == 0;
-    uint32_t capacity = inlined ? 1 : UINT32_C(1) << value->capacity_log;
-    if (value->series_count < capacity) return true;
-    uint8_t log = inlined ? 2 : (uint8_t)(value->capacity_log + 1);
-    if (log >= 32) return false;
-    uint32_t *many = realloc(inlined ? NULL : value->series.many, sizeof *many << log);
-    if (many == NULL) return false;
-    if (inlined) many[0] = value->series.one;
-    value->series.many = many;
-    value->capacity_log = log;
+static struct imv_series_block *add_block(struct imv_label_index *index, uint32_t shard) {
+    if (index->blocks_count == UINT32_MAX / IMV_ORDINAL_BLOCK) return NULL;
+    struct imv_series_block *blocks = realloc(index->blocks, (index->blocks_count + 1) * sizeof *blocks);
+    if (blocks == NULL) return NULL;
+    index->blocks = blocks;
+    blocks[index->blocks_count] = (struct imv_series_block){.shard = shard};
+    return &blocks[index->blocks_count++];
+}
+
+static bool grow_block(struct imv_series_block *block) {
+    uint32_t capacity = block->capacity < 4 ? 4 : block->capacity + block->capacity / 2;
+    if (capacity > IMV_ORDINAL_BLOCK) capacity = IMV_ORDINAL_BLOCK;
+    struct imv_series **series = realloc(block->series, capacity * sizeof *series);
+    if (series == NULL) return false;
+    block->series = series;
+    uint32_t words_before = (block->capacity + 63) / 64, words = (capacity + 63) / 64;
+    uint64_t *settled = realloc(block->settled, words * sizeof *settled);
+    if (settled == NULL) return false;
+    memset(settled + words_before, 0, (words - words_before) * sizeof *settled);
+    block->settled = settled;
+    block->capacity = capacity;
     return true;
 }
 
-static void add_posting(struct imv_tag_value *value, uint32_t ordinal) {
-    uint32_t *list = value->capacity_log == 0 ? &value->series.one : value->series.many;
-    list[value->series_count++] = ordinal;
+/* Finds a free ordinal of the shard and makes room for it. */
+static bool reserve_ordinal(struct imv_label_index *index, uint32_t shard, uint32_t *ordinal) {
+    struct imv_series_block *block = open_block(index, shard);
+    if (block == NULL || (block->used == IMV_ORDINAL_BLOCK && block->holes < IMV_ORDINAL_BLOCK / 2)) {
+        block = add_block(index, shard);
+    }
+    if (block == NULL) return false;
+    uint32_t low = block->used;
+    if (block->holes >= IMV_ORDINAL_BLOCK / 2) {
+        for (low = 0; block->series[low] != NULL;) low++;
+    } else if (block->used == block->capacity && !grow_block(block)) {
+        return false;
+    }
+    *ordinal = (uint32_t)(block - index->blocks) * IMV_ORDINAL_BLOCK + low;
+    return true;
 }
 
-/* ---- series ---- */
-
-static struct imv_series *series_at(const struct imv_label_index *index, uint32_t ordinal) {
-    struct imv_series **slot = imv_segments_at(&index->series, sizeof *slot, ordinal);
-    return *slot;
+static void put_in_block(struct imv_label_index *index, struct imv_series *series) {
+    struct imv_series_block *block = &index->blocks[series->ordinal / IMV_ORDINAL_BLOCK];
+    uint32_t low = series->ordinal % IMV_ORDINAL_BLOCK;
+    if (low == block->used) {
+        const struct imv_series *before = low == 0 ? NULL : block->series[low - 1];
+        /* A replay defines series in any order; behind a hole the order is not known to be broken, but may be. */
+        if (low > 0 && (before == NULL || before->index > series->index)) block->disordered = true;
+        block->used++;
+    } else {
+        block->holes--;
+        block->disordered = true;
+    }
+    block->series[low] = series;
 }
 
-struct series_probe {
-    const struct imv_label_index *index;
-    const uint32_t *tags;
-    uint32_t tags_count;
-};
-
-static bool series_has_tags(const void *context, uint32_t ordinal) {
-    const struct series_probe *probe = context;
-    const struct imv_series *series = series_at(probe->index, ordinal);
-    return series->tags_count == probe->tags_count &&
-           memcmp(series->tags, probe->tags, 2 * sizeof series->tags[0] * probe->tags_count) == 0;
+void imv_series_settle(struct imv_catalog *catalog, struct imv_series *series) {
+    struct imv_series_block *block = &series->label->index->blocks[series->ordinal / IMV_ORDINAL_BLOCK];
+    uint64_t visible_at = atomic_load_explicit(&series->visible_at, memory_order_acquire);
+    imv_assert(visible_at != 0);
+    imv_bit_set(block->settled, series->ordinal % IMV_ORDINAL_BLOCK);
+    struct imv_shard_series *shard = &catalog->shards[series->shard];
+    if (visible_at > IMV_SEQUENCE_LOADED && visible_at > shard->settled_sequence) shard->settled_sequence = visible_at;
 }
 
-static uint32_t hash_tags(const struct imv_catalog *catalog, const uint32_t *tags, uint32_t tags_count) {
-    return imv_catalog_hash(catalog, tags, 2 * sizeof tags[0] * tags_count);
+void imv_label_series_release(struct imv_label_index *index) {
+    for (uint32_t i = 0; i < index->blocks_count; i++) {
+        free(index->blocks[i].series);
+        free(index->blocks[i].settled);
+    }
+    free(index->blocks);
 }
+
+/* ---- tags ---- */
 
 /* Sorts by key (insertion: clients mostly send them sorted) and checks every limit of the header. */
 static imv_status sort_tags(const struct imv_tag *tags, size_t count, struct imv_tag *sorted, struct imv_error *err) {
@@ -124,20 +142,80 @@ static imv_status sort_tags(const struct imv_tag *tags, size_t count, struct imv
     return IMV_OK;
 }
 
-/* The series with these sorted tags, or NULL. The lock is held. */
-static struct imv_series *find_series(const struct imv_catalog *catalog, const struct imv_label *label,
-                                      const struct imv_tag *sorted, uint32_t count) {
-    uint32_t tags[2 * IMV_TAGS_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        const struct imv_tag_key *key = imv_label_find_key(catalog, label, sorted[i].key, &tags[2 * i]);
-        if (key == NULL) return NULL;
-        tags[2 * i + 1] = imv_tag_key_find_value(catalog, key, sorted[i].value);
-        if (tags[2 * i + 1] == IMV_CODE_NONE) return NULL;
+/* Tags as codes; IMV_CODE_NONE for what is not there. */
+struct codes {
+    uint32_t keys[IMV_TAGS_MAX], values[IMV_TAGS_MAX];
+    uint32_t missing; /* values that are not there */
+};
+
+/* The code of a key. Clients send tags in the same order line after line: what stood in this place last is compared before
+ * anything is hashed. */
+static struct imv_tag_key *find_key(const struct imv_catalog *catalog, const struct imv_label *label, uint32_t place,
+                                    struct imv_str name, uint32_t *code) {
+    if (place < atomic_load_explicit(&label->index->keys_count, memory_order_acquire)) {
+        struct imv_tag_key *key = imv_label_key_at(label, place);
+        *code = place;
+        if (imv_str_equal(key->name, name)) return key;
     }
-    struct series_probe probe = {label->index, tags, count};
+    return imv_label_find_key(catalog, label, name, code);
+}
+
+/* The lock is held. */
+static void find_codes(const struct imv_catalog *catalog, const struct imv_label *label, const struct imv_tag *sorted,
+                       uint32_t count, struct codes *codes) {
+    codes->missing = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct imv_tag_key *key = find_key(catalog, label, i, sorted[i].key, &codes->keys[i]);
+        codes->values[i] = key == NULL ? IMV_CODE_NONE : imv_tag_key_find_value(catalog, key, sorted[i].value);
+        codes->missing += codes->values[i] == IMV_CODE_NONE;
+    }
+}
+
+/* Tags as they lie behind a series. */
+struct tag_bytes {
+    size_t size;
+    uint8_t bytes[2 * 5 * IMV_TAGS_MAX];
+};
+
+static void put_codes(const struct codes *codes, uint32_t count, struct tag_bytes *tags) {
+    uint8_t *end = tags->bytes;
+    for (uint32_t i = 0; i < count; i++) end = imv_put_varint(imv_put_varint(end, codes->keys[i]), codes->values[i]);
+    tags->size = (size_t)(end - tags->bytes);
+}
+
+struct series_probe {
+    const struct imv_label_index *index;
+    const struct tag_bytes *tags;
+    uint32_t tags_count;
+};
+
+/* Byte by byte: a series has no end of its own in memory, but it ends where a difference comes first. */
+static bool series_has_tags(const void *context, uint32_t ordinal) {
+    const struct series_probe *probe = context;
+    const struct imv_series *series = imv_label_series_at(probe->index, ordinal);
+    if (series->tags_count != probe->tags_count) return false;
+    const uint8_t *tags = imv_series_tags(series);
+    for (size_t i = 0; i < probe->tags->size; i++) {
+        if (tags[i] != probe->tags->bytes[i]) return false;
+    }
+    return true;
+}
+
+static uint32_t hash_tags(const struct imv_catalog *catalog, const struct tag_bytes *tags) {
+    return imv_catalog_hash(catalog, tags->bytes, tags->size);
+}
+
+/* The series with these sorted tags, or NULL; codes are filled. The lock is held. */
+static struct imv_series *find_series(const struct imv_catalog *catalog, const struct imv_label *label,
+                                      const struct imv_tag *sorted, uint32_t count, struct codes *codes) {
+    find_codes(catalog, label, sorted, count, codes);
+    if (codes->missing > 0) return NULL;
+    struct tag_bytes tags;
+    put_codes(codes, count, &tags);
+    struct series_probe probe = {label->index, &tags, count};
     uint32_t ordinal =
-        imv_code_table_find(&label->index->series_by_tags, hash_tags(catalog, tags, count), series_has_tags, &probe);
-    return ordinal == IMV_CODE_NONE ? NULL : series_at(label->index, ordinal);
+        imv_code_table_find(&label->index->series_by_tags, hash_tags(catalog, &tags), series_has_tags, &probe);
+    return ordinal == IMV_CODE_NONE ? NULL : imv_label_series_at(label->index, ordinal);
 }
 
 static uint8_t *put_key_part(uint8_t *to, struct imv_str text) {
@@ -158,67 +236,115 @@ static uint32_t owner_of(struct imv_catalog *catalog, const struct imv_label *la
     return (uint32_t)(imv_hash64(catalog->key_scratch, size, OWNER_SEED) % catalog->shards_count);
 }
 
-static imv_status intern_tags(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
-                              uint32_t count, uint32_t *tags, struct imv_error *err) {
+/* ---- making ---- */
+
+/* A key that no series has may be a field meanwhile. */
+static imv_status check_keys(struct imv_catalog *catalog, const struct imv_label *label, const struct imv_tag *sorted,
+                             uint32_t count, const struct codes *codes, struct imv_error *err) {
     for (uint32_t i = 0; i < count; i++) {
-        IMV_TRY(imv_label_key(catalog, label, sorted[i].key, &tags[2 * i], err));
-        struct imv_tag_key *key = imv_label_key_at(label, tags[2 * i]);
-        IMV_TRY(intern_value(catalog, key, sorted[i].value, &tags[2 * i + 1], err));
+        if (codes->keys[i] != IMV_CODE_NONE && imv_label_key_at(label, codes->keys[i])->set.count > 0) continue;
+        IMV_TRY(imv_label_check_key(catalog, label, sorted[i].key, err));
     }
     return IMV_OK;
 }
 
-static struct imv_tag_value *tag_value(const struct imv_label *label, const uint32_t *pair) {
-    return value_at(imv_label_key_at(label, pair[0]), pair[1]);
+static imv_status intern_tags(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
+                              uint32_t count, struct codes *codes, struct imv_error *err) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (codes->values[i] != IMV_CODE_NONE) continue;
+        if (codes->keys[i] == IMV_CODE_NONE) {
+            IMV_TRY(imv_label_add_key(catalog, label, sorted[i].key, &codes->keys[i], err));
+        }
+        struct imv_tag_key *key = imv_label_key_at(label, codes->keys[i]);
+        IMV_TRY(imv_tag_key_add_value(catalog, key, sorted[i].value, &codes->values[i], err));
+    }
+    return IMV_OK;
 }
 
-static bool reserve_postings(const struct imv_label *label, const uint32_t *tags, uint32_t count) {
+/* Takes the ordinal out of the sets of the first `count` tags. */
+static void leave_sets(const struct imv_label *label, const struct codes *codes, uint32_t count, uint32_t ordinal) {
     for (uint32_t i = 0; i < count; i++) {
-        if (!reserve_posting(tag_value(label, &tags[2 * i]))) return false;
+        struct imv_tag_key *key = imv_label_key_at(label, codes->keys[i]);
+        imv_ordinal_set_remove(&key->set, ordinal);
+        imv_ordinal_set_remove(&imv_tag_value_at(key, codes->values[i])->set, ordinal);
+    }
+}
+
+static bool enter_sets(const struct imv_label *label, const struct codes *codes, uint32_t count, uint32_t ordinal) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct imv_tag_key *key = imv_label_key_at(label, codes->keys[i]);
+        bool added = imv_ordinal_set_add(&key->set, ordinal);
+        if (added && imv_ordinal_set_add(&imv_tag_value_at(key, codes->values[i])->set, ordinal)) continue;
+        if (added) imv_ordinal_set_remove(&key->set, ordinal);
+        leave_sets(label, codes, i, ordinal);
+        return false;
     }
     return true;
 }
 
-/* Makes the series with these sorted tags at (shard, index), which is free. The lock is held for writing. All that can
- * fail comes before the first change that a reader could see. */
+/* Drops those of the values that no series has. */
+static void drop_values(struct imv_catalog *catalog, const struct imv_label *label, const struct codes *codes,
+                        uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (codes->keys[i] == IMV_CODE_NONE || codes->values[i] == IMV_CODE_NONE) continue;
+        struct imv_tag_key *key = imv_label_key_at(label, codes->keys[i]);
+        if (imv_tag_value_at(key, codes->values[i])->set.count == 0) {
+            imv_tag_key_drop_value(catalog, key, codes->values[i]);
+        }
+    }
+}
+
+/* Memory for the series and its places in all tables, and its membership of the sets. */
+static struct imv_series *allocate_series(struct imv_catalog *catalog, struct imv_label *label,
+                                          const struct codes *codes, uint32_t count, const struct tag_bytes *tags,
+                                          uint32_t shard, uint32_t index) {
+    uint32_t ordinal;
+    if (!reserve_page(&catalog->shards[shard], index) || !reserve_ordinal(label->index, shard, &ordinal) ||
+        !imv_code_table_reserve(&label->index->series_by_tags)) {
+        return NULL;
+    }
+    struct imv_series *made = imv_catalog_take(catalog, sizeof *made + tags->size);
+    if (made == NULL) return NULL;
+    if (!enter_sets(label, codes, count, ordinal)) {
+        imv_catalog_give(catalog, made, sizeof *made + tags->size);
+        return NULL;
+    }
+    *made = (struct imv_series){
+        .label = label, .shard = (uint8_t)shard, .index = index, .tags_count = (uint16_t)count, .ordinal = ordinal};
+    memcpy(made + 1, tags->bytes, tags->size);
+    return made;
+}
+
+/* Makes the series with these sorted tags at (shard, index), which is free. The lock is held for writing. A failure leaves
+ * nothing behind but keys without series. */
 static imv_status add_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
-                             uint32_t count, uint32_t shard, uint32_t index, struct imv_series **series,
-                             struct imv_error *err) {
-    uint32_t tags[2 * IMV_TAGS_MAX];
-    IMV_TRY(intern_tags(catalog, label, sorted, count, tags, err));
-    struct imv_label_index *in_label = label->index;
-    struct imv_shard_series *in_shard = &catalog->shards[shard];
-    size_t tags_bytes = 2 * sizeof tags[0] * count;
-    struct imv_series *made = imv_arena_calloc(&catalog->arena, 1, sizeof *made + tags_bytes);
-    if (made == NULL || !reserve_postings(label, tags, count) ||
-        !imv_segments_reserve(&in_label->series, sizeof made, in_label->series_count) ||
-        !imv_segments_reserve(&in_shard->slots, sizeof made, index) ||
-        !imv_code_table_reserve(&in_label->series_by_tags)) {
+                             uint32_t count, struct codes *codes, uint32_t shard, uint32_t index,
+                             struct imv_series **series, struct imv_error *err) {
+    IMV_TRY(check_keys(catalog, label, sorted, count, codes, err));
+    imv_status status = intern_tags(catalog, label, sorted, count, codes, err);
+    struct tag_bytes tags;
+    struct imv_series *made = NULL;
+    if (status == IMV_OK) {
+        put_codes(codes, count, &tags);
+        made = allocate_series(catalog, label, codes, count, &tags, shard, index);
+    }
+    if (made == NULL) {
+        drop_values(catalog, label, codes, count);
         return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory for a series of \"%.*s\"", imv_shown(label->name),
                         label->name.data);
     }
-    uint32_t *own_tags = (uint32_t *)(made + 1);
-    memcpy(own_tags, tags, tags_bytes);
-    *made = (struct imv_series){.label = label, .shard = shard, .index = index, .tags_count = count, .tags = own_tags};
-
-    uint32_t ordinal = in_label->series_count++;
-    struct imv_series **by_ordinal = imv_segments_at(&in_label->series, sizeof *by_ordinal, ordinal);
-    *by_ordinal = made;
-    imv_code_table_insert(&in_label->series_by_tags, hash_tags(catalog, tags, count), ordinal);
-    for (uint32_t i = 0; i < count; i++) add_posting(tag_value(label, &tags[2 * i]), ordinal);
-    _Atomic(struct imv_series *) *slot = imv_segments_at(&in_shard->slots, sizeof *slot, index);
-    atomic_store_explicit(slot, made, memory_order_release);
-    if (index >= atomic_load_explicit(&in_shard->count, memory_order_relaxed)) {
-        atomic_store_explicit(&in_shard->count, index + 1, memory_order_release);
-    }
+    put_in_block(label->index, made);
+    put_in_page(&catalog->shards[shard], made);
+    imv_code_table_insert(&label->index->series_by_tags, hash_tags(catalog, &tags), made->ordinal);
     catalog->series_count++;
+    atomic_fetch_add_explicit(&label->index->series_count, 1, memory_order_relaxed);
     imv_metric_add(IMV_METRIC_series, 1);
     *series = made;
     return IMV_OK;
 }
 
 static imv_status make_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
-                              uint32_t count, struct imv_series **series, struct imv_error *err) {
+                              uint32_t count, struct codes *codes, struct imv_series **series, struct imv_error *err) {
     uint64_t series_max = atomic_load_explicit(&catalog->series_max, memory_order_relaxed);
     if (catalog->series_count >= series_max) {
         return imv_fail(err, IMV_FULL, "a new series of \"%.*s\" would be more than the limit of %" PRIu64,
@@ -228,23 +354,24 @@ static imv_status make_series(struct imv_catalog *catalog, struct imv_label *lab
     uint32_t shard = owner_of(catalog, label, sorted, count);
     uint32_t index = imv_catalog_series_count(catalog, shard);
     if (index == UINT32_MAX) return imv_fail(err, IMV_FULL, "catalog: shard %" PRIu32 " has 2^32 series", shard);
-    return add_series(catalog, label, sorted, count, shard, index, series, err);
+    return add_series(catalog, label, sorted, count, codes, shard, index, series, err);
 }
 
 imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
                               size_t tags_count, struct imv_series **series, struct imv_error *err) {
     struct imv_tag sorted[IMV_TAGS_MAX];
+    struct codes codes;
     IMV_TRY(sort_tags(tags, tags_count, sorted, err));
     uint32_t count = (uint32_t)tags_count;
     pthread_rwlock_rdlock(&catalog->lock);
-    *series = find_series(catalog, label, sorted, count);
+    *series = find_series(catalog, label, sorted, count, &codes);
     pthread_rwlock_unlock(&catalog->lock);
     if (*series != NULL) return IMV_OK;
 
     imv_status status = IMV_OK;
     pthread_rwlock_wrlock(&catalog->lock);
-    *series = find_series(catalog, label, sorted, count);
-    if (*series == NULL) status = make_series(catalog, label, sorted, count, series, err);
+    *series = find_series(catalog, label, sorted, count, &codes);
+    if (*series == NULL) status = make_series(catalog, label, sorted, count, &codes, series, err);
     pthread_rwlock_unlock(&catalog->lock);
     return status;
 }
@@ -265,9 +392,11 @@ static imv_status define_series(struct imv_catalog *catalog, uint32_t shard, uin
                                 const struct imv_tag *sorted, uint32_t count, struct imv_series **series,
                                 struct imv_error *err) {
     uint64_t id = (uint64_t)shard << 40 | index;
-    *series = find_series(catalog, label, sorted, count);
+    struct codes codes;
+    *series = find_series(catalog, label, sorted, count, &codes);
     if (*series != NULL && imv_series_id(*series) == id) return IMV_OK;
-    if (*series != NULL || imv_catalog_series_by_id(catalog, id) != NULL) {
+    if (*series != NULL ||
+        (index < UINT32_MAX && imv_shard_series_at(&catalog->shards[shard], (uint32_t)index) != NULL)) {
         return imv_fail(err, IMV_CORRUPT, "catalog: series %" PRIu32 "/%" PRIu64 " of \"%.*s\" is another one there",
                         shard, index, imv_shown(label->name), label->name.data);
     }
@@ -283,7 +412,7 @@ static imv_status define_series(struct imv_catalog *catalog, uint32_t shard, uin
     }
     struct imv_shard_series *in_shard = &catalog->shards[shard];
     if (index < in_shard->stored) IMV_TRY(imv_shard_series_remember(in_shard, (uint32_t)index, err));
-    imv_status status = add_series(catalog, label, sorted, count, shard, (uint32_t)index, series, err);
+    imv_status status = add_series(catalog, label, sorted, count, &codes, shard, (uint32_t)index, series, err);
     return status == IMV_CONFLICT ? imv_error_wrap(err, IMV_CORRUPT, "catalog") : status;
 }
 
@@ -304,175 +433,29 @@ imv_status imv_catalog_define_series(struct imv_catalog *catalog, uint64_t id, s
     return status;
 }
 
+/* ---- reading ---- */
+
 struct imv_tag imv_series_tag_at(const struct imv_series *series, uint32_t i) {
     imv_assert(i < series->tags_count);
-    const uint32_t *pair = &series->tags[2 * i];
-    const struct imv_tag_key *key = imv_label_key_at(series->label, pair[0]);
-    const struct imv_tag_value *value = value_at(key, pair[1]);
-    return (struct imv_tag){key->name, {value->text, value->size}};
+    const uint8_t *at = imv_series_tags(series);
+    for (uint32_t skip = 2 * i; skip > 0; at++) skip -= *at < 0x80;
+    uint32_t key_code, value_code;
+    imv_series_tags_next(imv_series_tags_next(at, &key_code), &value_code);
+    const struct imv_tag_key *key = imv_label_key_at(series->label, key_code);
+    const struct imv_tag_value *value = imv_tag_value_at(key, value_code);
+    return (struct imv_tag){key->name, {value->text, value->set.extra}};
 }
 
 bool imv_series_tag(const struct imv_series *series, struct imv_str key, struct imv_str *value) {
+    const uint8_t *at = imv_series_tags(series);
     for (uint32_t i = 0; i < series->tags_count; i++) {
-        struct imv_tag tag = imv_series_tag_at(series, i);
-        if (!imv_str_equal(tag.key, key)) continue;
-        *value = tag.value;
+        uint32_t key_code, value_code;
+        at = imv_series_tags_next(imv_series_tags_next(at, &key_code), &value_code);
+        const struct imv_tag_key *in = imv_label_key_at(series->label, key_code);
+        if (!imv_str_equal(in->name, key)) continue;
+        const struct imv_tag_value *found = imv_tag_value_at(in, value_code);
+        *value = (struct imv_str){found->text, found->set.extra};
         return true;
     }
     return false;
-}
-
-/* ---- selection ---- */
-
-/* A condition with its names resolved: tag key `key` has one of the sorted `codes`. */
-struct filter {
-    struct imv_tag_key *in;
-    uint32_t key;
-    uint32_t *codes;
-    size_t codes_count;
-    uint64_t series_count; /* that meet it */
-};
-
-static int compare_codes(const void *a, const void *b) {
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-    return (left > right) - (left < right);
-}
-
-/* Resolves a condition; nothing meets it when filter->series_count is 0. The lock is held. */
-static bool resolve(const struct imv_catalog *catalog, const struct imv_label *label,
-                    const struct imv_tag_condition *condition, struct imv_arena *arena, struct filter *filter) {
-    *filter = (struct filter){0};
-    filter->in = imv_label_find_key(catalog, label, condition->key, &filter->key);
-    if (filter->in == NULL) return true;
-    filter->codes = imv_arena_calloc(arena, condition->values_count, sizeof filter->codes[0]);
-    if (filter->codes == NULL) return false;
-    size_t found = 0;
-    for (size_t i = 0; i < condition->values_count; i++) {
-        uint32_t code = imv_tag_key_find_value(catalog, filter->in, condition->values[i]);
-        if (code != IMV_CODE_NONE) filter->codes[found++] = code;
-    }
-    qsort(filter->codes, found, sizeof filter->codes[0], compare_codes);
-    for (size_t i = 0; i < found; i++) {
-        if (i > 0 && filter->codes[i] == filter->codes[i - 1]) continue;
-        filter->codes[filter->codes_count++] = filter->codes[i];
-        filter->series_count += value_at(filter->in, filter->codes[i])->series_count;
-    }
-    return true;
-}
-
-static bool passes(const struct imv_series *series, const struct filter *filter) {
-    for (uint32_t i = 0; i < series->tags_count; i++) {
-        if (series->tags[2 * i] != filter->key) continue;
-        uint32_t code = series->tags[2 * i + 1];
-        if (filter->codes_count == 1) return filter->codes[0] == code;
-        return bsearch(&code, filter->codes, filter->codes_count, sizeof code, compare_codes) != NULL;
-    }
-    return false;
-}
-
-/* The ordinals of all series that meet the filter (of all of the label without one). The lock is held. */
-static bool candidates(const struct imv_label_index *index, const struct filter *filter, uint32_t **ordinals,
-                       size_t *count) {
-    *count = filter == NULL ? index->series_count : (size_t)filter->series_count;
-    *ordinals = malloc(*count * sizeof **ordinals + 1);
-    if (*ordinals == NULL) return false;
-    uint32_t *to = *ordinals;
-    if (filter == NULL) {
-        for (uint32_t i = 0; i < index->series_count; i++) *to++ = i;
-        return true;
-    }
-    for (size_t i = 0; i < filter->codes_count; i++) {
-        const struct imv_tag_value *value = value_at(filter->in, filter->codes[i]);
-        const uint32_t *list = value->capacity_log == 0 ? &value->series.one : value->series.many;
-        memcpy(to, list, value->series_count * sizeof *list);
-        to += value->series_count;
-    }
-    return true;
-}
-
-static bool is_visible(const struct imv_series *series, const uint64_t *sequences) {
-    uint64_t visible_at = atomic_load_explicit(&series->visible_at, memory_order_acquire);
-    if (visible_at <= IMV_SEQUENCE_LOADED || sequences == NULL) return visible_at != 0;
-    return visible_at <= sequences[series->shard];
-}
-
-static int compare_series(const void *a, const void *b) {
-    uint64_t left = imv_series_id(*(struct imv_series *const *)a),
-             right = imv_series_id(*(struct imv_series *const *)b);
-    return (left > right) - (left < right);
-}
-
-/* Puts series into order of id. Within a shard ordinals mostly follow the index, so a pass that separates the shards
- * mostly does it; sorting a million by comparison would take a hundred times as long. */
-static bool order_by_id(struct imv_series **series, size_t count, uint32_t shards_count) {
-    size_t starts[IMV_SHARDS_MAX + 1] = {0};
-    for (size_t i = 0; i < count; i++) starts[series[i]->shard + 1]++;
-    for (uint32_t shard = 0; shard < shards_count; shard++) starts[shard + 1] += starts[shard];
-    struct imv_series **by_shard = malloc(count * sizeof *by_shard + 1);
-    if (by_shard == NULL) return false;
-    for (size_t i = 0; i < count; i++) by_shard[starts[series[i]->shard]++] = series[i];
-    if (count > 0) memcpy(series, by_shard, count * sizeof *series);
-    free(by_shard);
-    for (size_t i = 1; i < count; i++) {
-        if (imv_series_id(series[i - 1]) < imv_series_id(series[i])) continue;
-        qsort(series, count, sizeof *series, compare_series);
-        break;
-    }
-    return true;
-}
-
-/* Keeps of the candidates those that are visible and pass every filter, in order of id. No lock: series do not change. */
-static bool keep(const struct imv_catalog *catalog, const struct imv_label *label, const struct filter *filters,
-                 size_t filters_count, const uint64_t *sequences, const uint32_t *ordinals, size_t ordinals_count,
-                 struct imv_series ***series, size_t *count) {
-    *series = malloc(ordinals_count * sizeof **series + 1);
-    if (*series == NULL) return false;
-    size_t kept = 0;
-    for (size_t i = 0; i < ordinals_count; i++) {
-        struct imv_series *one = series_at(label->index, ordinals[i]);
-        bool pass = is_visible(one, sequences);
-        for (size_t f = 0; pass && f < filters_count; f++) pass = passes(one, &filters[f]);
-        if (pass) (*series)[kept++] = one;
-    }
-    *count = kept;
-    if (order_by_id(*series, kept, catalog->shards_count)) return true;
-    free(*series);
-    return false;
-}
-
-/* Resolves all conditions and copies the candidates that the narrowest leaves; what takes long happens without the
- * lock. */
-static bool narrow(struct imv_catalog *catalog, const struct imv_label *label,
-                   const struct imv_tag_condition *conditions, size_t conditions_count, struct imv_arena *arena,
-                   struct filter *filters, uint32_t **ordinals, size_t *ordinals_count) {
-    pthread_rwlock_rdlock(&catalog->lock);
-    bool done = true;
-    const struct filter *narrowest = NULL;
-    for (size_t i = 0; done && i < conditions_count; i++) {
-        done = resolve(catalog, label, &conditions[i], arena, &filters[i]);
-        if (narrowest == NULL || filters[i].series_count < narrowest->series_count) narrowest = &filters[i];
-    }
-    if (done) done = candidates(label->index, narrowest, ordinals, ordinals_count);
-    pthread_rwlock_unlock(&catalog->lock);
-    return done;
-}
-
-imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *label,
-                              const struct imv_tag_condition *conditions, size_t conditions_count,
-                              const uint64_t *sequences, struct imv_series ***series, size_t *count,
-                              struct imv_error *err) {
-    enum { SCRATCH_BYTES = 4096 };
-    struct imv_arena arena;
-    imv_arena_init(&arena, SCRATCH_BYTES, NULL);
-    uint32_t *ordinals = NULL;
-    size_t ordinals_count = 0;
-    struct filter *filters = imv_arena_calloc(&arena, conditions_count, sizeof *filters);
-    bool done = filters != NULL &&
-                narrow(catalog, label, conditions, conditions_count, &arena, filters, &ordinals, &ordinals_count) &&
-                keep(catalog, label, filters, conditions_count, sequences, ordinals, ordinals_count, series, count);
-    free(ordinals);
-    imv_arena_release(&arena);
-    if (done) return IMV_OK;
-    return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory to select series of \"%.*s\"", imv_shown(label->name),
-                    label->name.data);
 }

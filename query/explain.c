@@ -44,6 +44,39 @@ static void print_labels(struct imv_buffer *out, const struct imv_label_expr *la
     }
 }
 
+static void describe_tag(const struct imv_plan_tags *tag, struct imv_buffer *out) {
+    static const char *const operators[] = {
+        [IMV_PLAN_TAGS_EQUAL] = " = ",
+        [IMV_PLAN_TAGS_NOT_EQUAL] = " <> ",
+        [IMV_PLAN_TAGS_IN] = " IN ",
+        [IMV_PLAN_TAGS_NOT_IN] = " IN ",
+        [IMV_PLAN_TAGS_PREFIX] = " STARTS WITH ",
+        [IMV_PLAN_TAGS_PRESENT] = " IS NOT NULL",
+        [IMV_PLAN_TAGS_ABSENT] = " IS NULL",
+    };
+    if (tag->kind == IMV_PLAN_TAGS_TEST) {
+        imv_expr_print(out, tag->value);
+        return;
+    }
+    if (tag->kind == IMV_PLAN_TAGS_NOT_IN) imv_buffer_append_str(out, IMV_STR("NOT "));
+    imv_buffer_append_str(out, tag->key);
+    imv_buffer_append_str(out, imv_str_from(operators[tag->kind]));
+    if (tag->value != NULL) imv_expr_print(out, tag->value);
+}
+
+static void describe_tags(const struct imv_plan_tags *tags, bool nested, struct imv_buffer *out) {
+    if (tags->kind > IMV_PLAN_TAGS_OR) {
+        describe_tag(tags, out);
+        return;
+    }
+    bool brackets = nested && tags->kind == IMV_PLAN_TAGS_OR;
+    if (brackets) imv_buffer_append_char(out, '(');
+    describe_tags(tags->left, true, out);
+    imv_buffer_append_str(out, tags->kind == IMV_PLAN_TAGS_AND ? IMV_STR(" AND ") : IMV_STR(" OR "));
+    describe_tags(tags->right, true, out);
+    if (brackets) imv_buffer_append_char(out, ')');
+}
+
 static void describe_twin_scan(const struct imv_plan *plan, struct imv_buffer *out) {
     const struct imv_node_pattern *node = plan->twin_scan.node;
     imv_buffer_append_str(out, node->name);
@@ -51,13 +84,9 @@ static void describe_twin_scan(const struct imv_plan *plan, struct imv_buffer *o
         imv_buffer_append_char(out, ':');
         print_labels(out, node->labels);
     }
-    for (uint32_t i = 0; i < plan->twin_scan.conditions_count; i++) {
-        const struct imv_plan_condition *condition = &plan->twin_scan.conditions[i];
-        imv_buffer_append_str(out, i == 0 ? IMV_STR(", ") : IMV_STR(" AND "));
-        imv_buffer_append_str(out, condition->key);
-        imv_buffer_append_str(out, condition->in ? IMV_STR(" IN ") : IMV_STR(" = "));
-        imv_expr_print(out, condition->value);
-    }
+    if (plan->twin_scan.tags == NULL) return;
+    imv_buffer_append_str(out, IMV_STR(", "));
+    describe_tags(plan->twin_scan.tags, false, out);
 }
 
 static void describe_bound(struct imv_buffer *out, const char *word, const struct imv_expr *bound) {

@@ -472,12 +472,17 @@ static void visit_scan_reads(const struct imv_plan *plan, visit_slot *visit, voi
         imv_expr_each_slot(plan->sample_scan.bounds[i].value, visit, context);
 }
 
+/* A TEST reads the scan's own variable, whose tag it is given, and no other. */
+void imv_plan_tags_each_slot(const struct imv_plan_tags *tags, visit_slot *visit, void *context) {
+    if (tags == NULL) return;
+    if (tags->value != NULL && tags->kind != IMV_PLAN_TAGS_TEST) imv_expr_each_slot(tags->value, visit, context);
+    imv_plan_tags_each_slot(tags->left, visit, context);
+    imv_plan_tags_each_slot(tags->right, visit, context);
+}
+
 void imv_plan_each_read(const struct imv_plan *plan, visit_slot *visit, void *context) {
     switch (plan->kind) {
-        case IMV_PLAN_TWIN_SCAN:
-            for (uint32_t i = 0; i < plan->twin_scan.conditions_count; i++)
-                imv_expr_each_slot(plan->twin_scan.conditions[i].value, visit, context);
-            break;
+        case IMV_PLAN_TWIN_SCAN: imv_plan_tags_each_slot(plan->twin_scan.tags, visit, context); break;
         case IMV_PLAN_SAMPLE_SCAN: visit_scan_reads(plan, visit, context); break;
         case IMV_PLAN_WINDOW: visit(plan->window.time_slot, context); break;
         case IMV_PLAN_FILTER:

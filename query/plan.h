@@ -55,11 +55,26 @@ struct imv_plan_item {
     bool uses_window; /* of a grouping key: Fill computes it again for the windows it makes */
 };
 
-/* A tag that must equal a value, or be one of a list. */
-struct imv_plan_condition {
+/* What the tags of a twin must be: a tree that the catalog's index answers (struct imv_tag_selector). Each leaf is about
+ * one tag; NOT stands in leaves only. A leaf holds where its predicate is true: null is not. */
+enum imv_plan_tags_kind {
+    IMV_PLAN_TAGS_AND,
+    IMV_PLAN_TAGS_OR,
+    IMV_PLAN_TAGS_EQUAL,     /* key = value */
+    IMV_PLAN_TAGS_NOT_EQUAL, /* key <> value */
+    IMV_PLAN_TAGS_IN,        /* key IN value */
+    IMV_PLAN_TAGS_NOT_IN,    /* NOT key IN value */
+    IMV_PLAN_TAGS_PRESENT,   /* key IS NOT NULL */
+    IMV_PLAN_TAGS_ABSENT,    /* key IS NULL */
+    IMV_PLAN_TAGS_PREFIX,    /* key STARTS WITH value */
+    IMV_PLAN_TAGS_TEST,      /* value, a predicate over the tag alone: evaluated once for each text the tag has */
+};
+
+struct imv_plan_tags {
+    enum imv_plan_tags_kind kind;
     struct imv_str key;
     const struct imv_expr *value;
-    bool in;
+    const struct imv_plan_tags *left, *right; /* of AND and OR */
 };
 
 /* A limit on a sample's time that comes from a predicate: ts op value. */
@@ -75,8 +90,7 @@ struct imv_plan {
     union {
         struct {
             const struct imv_node_pattern *node;
-            struct imv_plan_condition *conditions;
-            uint32_t conditions_count;
+            const struct imv_plan_tags *tags; /* NULL: any */
         } twin_scan;
         struct {
             struct imv_plan *inner; /* its Start gives the outer row */
@@ -148,6 +162,9 @@ imv_status imv_plan_statement(struct imv_exec *exec, const struct imv_statement 
 /* The slots that an operator itself reads and writes; a slot may come several times. Not those of inner plans. */
 void imv_plan_each_read(const struct imv_plan *plan, void (*visit)(uint32_t slot, void *context), void *context);
 void imv_plan_each_write(const struct imv_plan *plan, void (*visit)(uint32_t slot, void *context), void *context);
+/* The slots of other variables that a tree of tags reads. */
+void imv_plan_tags_each_slot(const struct imv_plan_tags *tags, void (*visit)(uint32_t slot, void *context),
+                             void *context);
 
 static inline bool imv_plan_needs(const struct imv_plan *plan, uint32_t slot) {
     return plan->needed == NULL || imv_bit_get(plan->needed, slot);

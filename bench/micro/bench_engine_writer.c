@@ -130,12 +130,15 @@ static void bench_series(struct imv_catalog *catalog) {
     for (size_t c = 0; c < sizeof conditions / sizeof conditions[0]; c++) {
         const char *equals = strchr(conditions[c], '=');
         struct imv_str value = equals == NULL ? IMV_STR("") : imv_str_from(equals + 1);
-        struct imv_tag_condition condition = {
-            {conditions[c], equals == NULL ? 0 : (size_t)(equals - conditions[c])}, &value, 1};
+        struct imv_tag_selector condition = {
+            .kind = IMV_TAG_IN,
+            .key = {conditions[c], equals == NULL ? 0 : (size_t)(equals - conditions[c])},
+            .values = &value,
+            .values_count = 1};
         struct imv_series **series;
         size_t count;
         start = now_ns();
-        status = imv_catalog_select(catalog, label, &condition, equals != NULL, NULL, &series, &count, NULL);
+        status = imv_catalog_select(catalog, label, equals == NULL ? NULL : &condition, NULL, &series, &count, NULL);
         imv_assert(status == IMV_OK);
         printf("select {%s} of %d: %zu series, %.3f ms\n", conditions[c], MANY, count,
                (double)(now_ns() - start) / 1e6);

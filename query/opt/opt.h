@@ -1,7 +1,8 @@
 /* opt.h - the rules that rearrange a plan before it runs, one a file, applied in the order of imv_optimize.
  *
  *     push_filters     predicates go down to the first operator that gives what they read
- *     tag_conditions   tag = value and tag IN list become conditions of the TwinScan, answered by the inverted index
+ *     tag_conditions   predicates over tags, each about one tag and joined by AND, OR, XOR and NOT, become conditions of the
+ *                      TwinScan, answered by the inverted index
  *     time_bounds      comparisons with a sample's time become bounds of the SampleScan, so that other chunks are not read
  *     top              ORDER BY with LIMIT keeps only the rows that can be among the first
  *     needed_slots     each operator learns which slots are read above it

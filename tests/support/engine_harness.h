@@ -279,7 +279,7 @@ static inline imv_status model_read_label(struct imv_snapshot *snapshot, struct 
     struct imv_series **series = NULL;
     struct imv_cursor *cursor = NULL;
     imv_status status =
-        imv_catalog_select(snapshot->catalog, label, NULL, 0, snapshot->sequences, &series, &series_count, err);
+        imv_catalog_select(snapshot->catalog, label, NULL, snapshot->sequences, &series, &series_count, err);
     if (status == IMV_OK) status = imv_cursor_new(snapshot, label, ids, fields_count, NULL, &cursor, err);
     for (size_t i = 0; i < series_count && status == IMV_OK; i++) {
         status = model_read_series(cursor, series[i], fields, fields_count, view, err);

@@ -92,20 +92,21 @@ static size_t select_count(struct bench *bench, struct imv_label *label, const c
     struct imv_tag tags[IMV_TAGS_MAX];
     size_t count = parse_tags(text, tags), conditions_count = 0;
     struct imv_str values[IMV_TAGS_MAX];
-    struct imv_tag_condition conditions[IMV_TAGS_MAX];
+    struct imv_tag_selector conditions[IMV_TAGS_MAX];
     for (size_t i = 0; i < count; i++) {
         values[i] = tags[i].value;
         if (i > 0 && imv_str_equal(tags[i].key, tags[i - 1].key)) {
             conditions[conditions_count - 1].values_count++;
         } else {
-            conditions[conditions_count++] = (struct imv_tag_condition){tags[i].key, &values[i], 1};
+            conditions[conditions_count++] = (struct imv_tag_selector){
+                .kind = IMV_TAG_IN, .key = tags[i].key, .values = &values[i], .values_count = 1};
         }
     }
+    struct imv_tag_selector all = {.kind = IMV_TAG_AND, .parts = conditions, .parts_count = conditions_count};
     struct imv_series **series;
     size_t found;
-    cr_assert_eq(
-        imv_catalog_select(bench->catalog, label, conditions, conditions_count, sequences, &series, &found, NULL),
-        IMV_OK);
+    cr_assert_eq(imv_catalog_select(bench->catalog, label, count == 0 ? NULL : &all, sequences, &series, &found, NULL),
+                 IMV_OK);
     for (size_t i = 1; i < found; i++) cr_assert_lt(imv_series_id(series[i - 1]), imv_series_id(series[i]));
     if (first != NULL) *first = found > 0 ? series[0] : NULL;
     free(series);
@@ -688,43 +689,105 @@ static int compare_series_ids(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
+/* A random tree of conditions, and the same as the model understands it: which values meet a leaf, 0 standing for an
+ * absent tag. */
 struct model_condition {
+    struct imv_tag_selector selector;
     int key;
     bool allowed[MODEL_VALUES + 1];
+    struct imv_str values[8];
+    struct model_condition *parts;
 };
 
-static bool model_matches(const struct model_series *series, const struct model_condition *conditions, size_t count,
-                          const uint64_t *sequences) {
-    if (series->visible_at == 0) return false;
-    if (sequences != NULL && series->visible_at > IMV_SEQUENCE_LOADED &&
-        series->visible_at > sequences[series->series->shard]) {
-        return false;
-    }
+static imv_status model_test(void *context, const struct imv_str *texts, size_t count, bool *matches,
+                             struct imv_error *err) {
+    (void)err;
+    const struct model_condition *condition = context;
     for (size_t i = 0; i < count; i++) {
-        unsigned value = conditions[i].key < 0 ? 0 : series->values[conditions[i].key];
-        if (value == 0 || !conditions[i].allowed[value]) return false;
+        unsigned value = 0;
+        for (unsigned v = 0; v < MODEL_VALUES; v++) {
+            if (texts[i].data != NULL && imv_str_equal(texts[i], model_value(v))) value = v + 1;
+        }
+        matches[i] = condition->allowed[value];
     }
-    return true;
+    return IMV_OK;
+}
+
+static void model_leaf(struct model *model, struct model_condition *made) {
+    struct imv_tag_selector *selector = &made->selector;
+    made->key = (int)imv_prng_below(&model->prng, MODEL_KEYS + 1) - 1;
+    selector->key = made->key < 0 ? IMV_STR("no such key") : imv_str_from(model_keys[made->key]);
+    selector->kind = (enum imv_tag_selector_kind)imv_prng_below(&model->prng, IMV_TAG_TEST + 1);
+    selector->values = made->values;
+    selector->test = model_test;
+    selector->context = made;
+    bool named[MODEL_VALUES + 1] = {false};
+    selector->values_count = selector->kind == IMV_TAG_PREFIX ? 1 : imv_prng_below(&model->prng, 8);
+    for (size_t v = 0; v < selector->values_count; v++) {
+        unsigned value = (unsigned)imv_prng_below(&model->prng, MODEL_VALUES + 1);
+        made->values[v] = value == 0 ? IMV_STR("no such value") : model_value(value - 1);
+        if (selector->kind == IMV_TAG_PREFIX && made->values[v].size > 1) made->values[v].size = 1;
+        if (value > 0) named[value] = true;
+    }
+    for (unsigned value = 0; value <= MODEL_VALUES; value++) {
+        struct imv_str text = value == 0 ? (struct imv_str){0} : model_value(value - 1);
+        bool *allowed = &made->allowed[value];
+        switch (selector->kind) {
+            case IMV_TAG_IN: *allowed = value > 0 && named[value]; break;
+            case IMV_TAG_NOT_IN: *allowed = value > 0 && !named[value]; break;
+            case IMV_TAG_PRESENT: *allowed = value > 0; break;
+            case IMV_TAG_ABSENT: *allowed = value == 0; break;
+            case IMV_TAG_PREFIX: *allowed = value > 0 && text.data[0] == made->values[0].data[0]; break;
+            default: *allowed = imv_prng_below(&model->prng, 2); break;
+        }
+    }
+}
+
+static struct model_condition *model_tree(struct model *model, struct imv_arena *arena, int height) {
+    struct model_condition *made = imv_arena_calloc(arena, 1, sizeof *made);
+    cr_assert_not_null(made);
+    if (height == 0 || imv_prng_below(&model->prng, 3) == 0) {
+        model_leaf(model, made);
+        return made;
+    }
+    size_t count = imv_prng_below(&model->prng, 4);
+    struct imv_tag_selector *parts = imv_arena_calloc(arena, count + 1, sizeof *parts);
+    made->parts = imv_arena_calloc(arena, count + 1, sizeof *made->parts);
+    cr_assert(parts != NULL && made->parts != NULL);
+    made->selector.kind = imv_prng_below(&model->prng, 2) ? IMV_TAG_AND : IMV_TAG_OR;
+    made->selector.parts = parts;
+    made->selector.parts_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct model_condition *part = model_tree(model, arena, height - 1);
+        made->parts[i] = *part;
+        parts[i] = part->selector;
+    }
+    return made;
+}
+
+static bool model_meets(const struct model_series *series, const struct model_condition *condition) {
+    const struct imv_tag_selector *selector = &condition->selector;
+    if (selector->kind < IMV_TAG_AND)
+        return condition->allowed[condition->key < 0 ? 0 : series->values[condition->key]];
+    bool and = selector->kind == IMV_TAG_AND;
+    for (size_t i = 0; i < selector->parts_count; i++) {
+        if (model_meets(series, &condition->parts[i]) != and) return !and;
+    }
+    return and;
+}
+
+static bool model_shown(const struct model_series *series, const uint64_t *sequences) {
+    if (series->visible_at == 0) return false;
+    return sequences == NULL || series->visible_at <= IMV_SEQUENCE_LOADED ||
+           series->visible_at <= sequences[series->series->shard];
 }
 
 static void model_select(struct model *model) {
-    struct model_condition wanted[3] = {0};
-    struct imv_tag_condition conditions[3];
-    struct imv_str values[3][8];
-    size_t count = imv_prng_below(&model->prng, 4);
-    for (size_t i = 0; i < count; i++) {
-        wanted[i].key = (int)imv_prng_below(&model->prng, MODEL_KEYS + 1) - 1;
-        conditions[i].key = wanted[i].key < 0 ? IMV_STR("no such key") : imv_str_from(model_keys[wanted[i].key]);
-        conditions[i].values = values[i];
-        conditions[i].values_count = imv_prng_below(&model->prng, 8);
-        for (size_t v = 0; v < conditions[i].values_count; v++) {
-            unsigned value = (unsigned)imv_prng_below(&model->prng, MODEL_VALUES + 1);
-            values[i][v] = value == 0 ? IMV_STR("no such value") : model_value(value - 1);
-            if (value > 0) wanted[i].allowed[value] = true;
-        }
-    }
+    struct imv_arena arena;
+    imv_arena_init(&arena, 4096, NULL);
+    const struct model_condition *tree = model_tree(model, &arena, 3);
     uint64_t sequences[SHARDS];
-    for (int i = 0; i < SHARDS; i++) sequences[i] = imv_prng_below(&model->prng, 100);
+    for (int i = 0; i < SHARDS; i++) sequences[i] = imv_prng_below(&model->prng, 110);
     const uint64_t *used = imv_prng_below(&model->prng, 2) ? sequences : NULL;
     uint8_t label = (uint8_t)imv_prng_below(&model->prng, 2);
 
@@ -732,18 +795,19 @@ static void model_select(struct model *model) {
     size_t expected_count = 0;
     for (size_t i = 0; i < model->count; i++) {
         const struct model_series *series = &model->series[i];
-        if (series->label != label || !model_matches(series, wanted, count, used)) continue;
+        if (series->label != label || !model_meets(series, tree) || !model_shown(series, used)) continue;
         expected[expected_count++] = series->series;
     }
     qsort(expected, expected_count, sizeof expected[0], compare_series_ids);
     struct imv_series **found;
     size_t found_count;
-    cr_assert_eq(imv_catalog_select(model->bench.catalog, model->labels[label], conditions, count, used, &found,
+    cr_assert_eq(imv_catalog_select(model->bench.catalog, model->labels[label], &tree->selector, used, &found,
                                     &found_count, NULL),
                  IMV_OK);
     cr_assert_eq(found_count, expected_count);
     for (size_t i = 0; i < found_count; i++) cr_assert_eq(found[i], expected[i]);
     free(found);
+    imv_arena_release(&arena);
 }
 
 static void model_labels(struct model *model) {
@@ -829,10 +893,10 @@ static void *select_many(void *context) {
         struct imv_label *label = imv_catalog_find_label(shared.catalog, IMV_STR("cpu"));
         if (label == NULL) continue;
         struct imv_str value = IMV_STR("r3");
-        struct imv_tag_condition condition = {IMV_STR("rack"), &value, 1};
+        struct imv_tag_selector condition = {IMV_TAG_IN, .key = IMV_STR("rack"), .values = &value, .values_count = 1};
         struct imv_series **series;
         size_t count;
-        cr_assert_eq(imv_catalog_select(shared.catalog, label, &condition, 1, NULL, &series, &count, NULL), IMV_OK);
+        cr_assert_eq(imv_catalog_select(shared.catalog, label, &condition, NULL, &series, &count, NULL), IMV_OK);
         for (size_t i = 0; i < count; i++) {
             struct imv_str text;
             cr_assert(imv_series_tag(series[i], IMV_STR("rack"), &text) && imv_str_equal(text, value));

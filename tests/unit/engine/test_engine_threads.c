@@ -112,7 +112,7 @@ static void read_all(void) {
         struct imv_cursor *cursor;
         struct imv_series **series;
         size_t count, expected = 0;
-        cr_assert_eq(imv_catalog_select(snapshot->catalog, label, NULL, 0, snapshot->sequences, &series, &count, NULL),
+        cr_assert_eq(imv_catalog_select(snapshot->catalog, label, NULL, snapshot->sequences, &series, &count, NULL),
                      IMV_OK);
         cr_assert_eq(imv_cursor_new(snapshot, label, &field->id, 1, NULL, &cursor, NULL), IMV_OK);
         for (uint32_t i = 0; i < SHARDS * SERIES; i++) expected += at_least[i / SERIES][i % SERIES] > 0;
