@@ -26,7 +26,8 @@
 enum {
     QUERIES_QUEUED_MAX = 256,
     REMOTE_WRITE_BYTES_MAX =
-        128 << 20, /* bodies being collected or taken: hundreds of usual size, four of the largest */
+        128 << 20,               /* bodies being collected or taken: hundreds of usual size, four of the largest */
+    ARROW_BYTES_MAX = 512 << 20, /* of all Arrow streams: a few large ones, or many of batches of a megabyte */
 };
 
 static const int64_t stop_flush_ns = INT64_C(120) * 1000000000; /* then the journal keeps the rest for the next start */
@@ -48,7 +49,7 @@ struct server {
     const struct imv_clock *clock;
     struct imv_engine *engine;
     struct imv_query_pool *pool;
-    struct imv_budget connections, remote_write;
+    struct imv_budget connections, remote_write, arrow;
     uint32_t shards;
     struct member *members;
     /* Indexed by shard; each set by its own thread before the barrier of phase 1. */
@@ -119,6 +120,7 @@ static imv_status open_member(struct member *member) {
         .writer = member->writer,
         .pool = server->pool,
         .remote_write = &server->remote_write,
+        .arrow_budget = &server->arrow,
         .clock = server->clock,
         .shards = server->shards,
         .query_timeout_ns = server->config->query_timeout_ns,
@@ -328,6 +330,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     struct server server = {.config = config, .clock = imv_clock_system()};
     imv_budget_init(&server.connections, "connections", config->connection_memory);
     imv_budget_init(&server.remote_write, "remote_write", REMOTE_WRITE_BYTES_MAX);
+    imv_budget_init(&server.arrow, "arrow", ARROW_BYTES_MAX);
     imv_status status = open_engine(&server, err);
     if (status == IMV_OK) status = imv_query_pool_new(config->query_threads, QUERIES_QUEUED_MAX, &server.pool, err);
     if (status == IMV_OK) status = make_members(&server, err);
@@ -338,6 +341,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     }
     imv_query_pool_free(server.pool);
     if (server.engine != NULL) imv_engine_close(server.engine);
+    imv_budget_release(&server.arrow);
     imv_budget_release(&server.connections);
     imv_budget_release(&server.remote_write);
     free(server.members);

@@ -1,6 +1,7 @@
 #include "connectors/http/write.h"
 
 #include "connectors/http/context.h"
+#include "ingest/arrow.h"
 #include "ingest/feed.h"
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"
@@ -23,9 +24,10 @@ enum {
 struct write {
     struct imv_loop *loop;
     struct imv_feed feed;
-    struct imv_buffer carry;   /* plain text that the feed has not taken */
-    struct imv_buffer packed;  /* gzip input that is not inflated yet */
-    struct imv_buffer reasons; /* text of the first bad lines */
+    struct imv_arrow_feed *arrow; /* NULL: the body is lines, and the feed's */
+    struct imv_buffer carry;      /* plain bytes that the feed has not taken */
+    struct imv_buffer packed;     /* gzip input that is not inflated yet */
+    struct imv_buffer reasons;    /* text of the first bad lines */
     bool gzip, body_complete, marked;
     z_stream inflate;
     bool inflate_open, inflate_done;
@@ -33,11 +35,19 @@ struct write {
     uint64_t marks[];         /* one a shard */
 };
 
-static void count_rejected(void *context, uint64_t line, const struct imv_error *reason) {
+static uint64_t rows(const struct write *write) {
+    return write->arrow == NULL ? write->feed.rows : imv_arrow_feed_rows(write->arrow);
+}
+
+static uint64_t rejected(const struct write *write) {
+    return write->arrow == NULL ? write->feed.rejected : imv_arrow_feed_rejected(write->arrow);
+}
+
+static void count_rejected(void *context, uint64_t number, const struct imv_error *reason) {
     struct write *write = context;
-    if (write->feed.rejected <= REASONS_MAX)
-        imv_buffer_append_format(&write->reasons, "%sline %" PRIu64 ": %s", write->reasons.size == 0 ? "" : "; ", line,
-                                 reason->message);
+    if (rejected(write) <= REASONS_MAX)
+        imv_buffer_append_format(&write->reasons, "%s%s %" PRIu64 ": %s", write->reasons.size == 0 ? "" : "; ",
+                                 write->arrow == NULL ? "line" : "row", number, reason->message);
 }
 
 static bool precision_from(const char *name, enum imv_precision *precision) {
@@ -52,6 +62,35 @@ static bool precision_from(const char *name, enum imv_precision *precision) {
         return true;
     }
     return false;
+}
+
+static bool is_arrow(const struct imv_http_request *request) {
+    static const char wanted[] = "application/vnd.apache.arrow.stream";
+    struct imv_str type = imv_http_header(request, "Content-Type");
+    size_t size = sizeof wanted - 1;
+    if (type.size < size || strncasecmp(type.data, wanted, size) != 0) return false;
+    return type.size == size || type.data[size] == ';' || type.data[size] == ' ';
+}
+
+/* May answer the request, and then it may be gone. */
+static void begin_arrow(struct imv_http_request *request, struct write *write) {
+    const struct imv_http_context *context = imv_http_context(request);
+    char label[IMV_NAME_BYTES_MAX + 1];
+    imv_status given = imv_http_parameter(request, "label", label, sizeof label);
+    if (given == IMV_INVALID) {
+        imv_http_reply_error(request, 400, "invalid", "label is malformed or longer than 1024 bytes");
+        return;
+    }
+    struct imv_arrow_feed_options options = {.writer = context->writer,
+                                             .clock = context->clock,
+                                             .budget = context->arrow_budget,
+                                             .precision = write->feed.precision,
+                                             .label = imv_str_from(given == IMV_OK ? label : ""),
+                                             .reject = count_rejected,
+                                             .context = write};
+    struct imv_error err;
+    if (imv_arrow_feed_new(&options, &write->arrow, &err) != IMV_OK)
+        imv_http_reply_error(request, 503, "unavailable", err.message);
 }
 
 static void begin(struct imv_http_request *request) {
@@ -85,13 +124,35 @@ static void begin(struct imv_http_request *request) {
     imv_buffer_init(&write->packed, IMV_CONN_INPUT_BYTES);
     imv_buffer_init(&write->reasons, 4096);
     imv_http_set_state(request, write);
+    if (is_arrow(request)) begin_arrow(request, write);
 }
 
-/* ---- plain text into the feed ---- */
+/* ---- plain bytes into the feed ---- */
+
+/* Offers bytes to the Arrow feed; *taken says how many it has. True when it has all of them and nothing more to do with
+ * them, or when the stream is refused. */
+static bool feed_arrow(struct write *write, const char *bytes, size_t size, size_t *taken) {
+    struct imv_error err;
+    imv_status status = imv_arrow_feed_take(write->arrow, bytes, size, taken, &err);
+    if (status == IMV_OK) return true;
+    if (status == IMV_BUSY) imv_loop_wake(write->loop);
+    if (status == IMV_BUSY || status == IMV_FULL) return false;
+    write->failure = err;
+    *taken = size;
+    return true;
+}
+
+static bool feed_carry_to_arrow(struct write *write) {
+    size_t used = write->carry.size; /* of a body that is refused the rest is dropped */
+    bool room = write->failure.status != IMV_OK || feed_arrow(write, write->carry.data, write->carry.size, &used);
+    imv_buffer_consume(&write->carry, used);
+    return room;
+}
 
 /* Feeds what is carried; true when nothing but an unfinished line is left. The feed may stop for want of room that is
  * there a moment later, since other threads make it: what is left is known only when the feed takes nothing of it. */
 static bool feed_carry(struct write *write, bool final) {
+    if (write->arrow != NULL) return feed_carry_to_arrow(write);
     while (write->carry.size > 0) {
         if (!imv_writer_has_room(write->feed.writer)) return false;
         size_t taken = imv_feed_take(&write->feed, write->carry.data, write->carry.size, final);
@@ -103,12 +164,25 @@ static bool feed_carry(struct write *write, bool final) {
 
 static void carry(struct write *write, const char *bytes, size_t size) {
     if (!imv_buffer_append(&write->carry, bytes, size))
-        imv_fail(&write->failure, IMV_NO_MEMORY, "no memory for the rest of a line");
+        imv_fail(&write->failure, IMV_NO_MEMORY, "no memory for the rest of a body");
+}
+
+/* As feed_text, for Arrow: unfinished messages are in its feed, so what is carried is what it has no room for. */
+static bool feed_bytes(struct write *write, const char *bytes, size_t size) {
+    if (write->carry.size > 0) {
+        carry(write, bytes, size);
+        return feed_carry(write, false);
+    }
+    size_t taken;
+    bool room = feed_arrow(write, bytes, size, &taken);
+    carry(write, bytes + taken, size - taken);
+    return room;
 }
 
 /* Takes all of a piece of text. The common piece holds whole lines: it is parsed in place and only its last, unfinished
  * line is copied. Returns false when the writer is full. */
 static bool feed_text(struct write *write, const char *bytes, size_t size) {
+    if (write->arrow != NULL) return feed_bytes(write, bytes, size);
     while (write->carry.size > 0 && size > 0) { /* finish the carried line first, a line feed at a time */
         const char *end = memchr(bytes, '\n', size);
         size_t part = end == NULL ? size : (size_t)(end - bytes) + 1;
@@ -201,21 +275,30 @@ static void reply_partial(struct imv_http_request *request, struct write *write)
     struct imv_buffer text;
     imv_buffer_init(&text, 8192);
     imv_buffer_append_format(
-        &text, "partial write: %" PRIu64 " of %" PRIu64 " lines were refused, %" PRIu64 " rows are stored: %.*s",
-        write->feed.rejected, write->feed.rejected + write->feed.rows, write->feed.rows, (int)write->reasons.size,
-        write->reasons.size == 0 ? "" : write->reasons.data);
-    if (write->feed.rejected > REASONS_MAX) imv_buffer_append_format(&text, "; ...");
+        &text, "partial write: %" PRIu64 " of %" PRIu64 " %s were refused, %" PRIu64 " rows are stored: %.*s",
+        rejected(write), rejected(write) + rows(write), write->arrow == NULL ? "lines" : "rows", rows(write),
+        (int)write->reasons.size, write->reasons.size == 0 ? "" : write->reasons.data);
+    if (rejected(write) > REASONS_MAX) imv_buffer_append_format(&text, "; ...");
     imv_buffer_append_char(&text, 0);
     imv_http_reply_error(request, 400, "invalid", text.failed ? "partial write" : text.data);
     imv_buffer_release(&text);
 }
 
+/* The body as a whole is refused; of Arrow it matters from where on. */
+static void reply_failure(struct imv_http_request *request, struct write *write) {
+    bool memory = write->failure.status == IMV_NO_MEMORY;
+    char text[IMV_ERROR_MESSAGE_BYTES + 128];
+    int size = snprintf(text, sizeof text, "%s", write->failure.message);
+    if (write->arrow != NULL)
+        snprintf(text + size, sizeof text - (size_t)size,
+                 "; before it %" PRIu64 " rows are stored, %" PRIu64 " refused", rows(write), rejected(write));
+    imv_http_reply_error(request, memory ? 503 : 400, memory ? "unavailable" : "invalid", text);
+}
+
 static void reply(struct imv_http_request *request, struct write *write) {
-    if (write->failure.status == IMV_NO_MEMORY)
-        imv_http_reply_error(request, 503, "unavailable", write->failure.message);
-    else if (write->failure.status != IMV_OK)
-        imv_http_reply_error(request, 400, "invalid", write->failure.message);
-    else if (write->feed.rejected > 0)
+    if (write->failure.status != IMV_OK)
+        reply_failure(request, write);
+    else if (rejected(write) > 0)
         reply_partial(request, write);
     else
         imv_http_reply(request, 204, NULL, (struct imv_str){0});
@@ -248,10 +331,12 @@ static void end(struct imv_http_request *request) {
     if (write->gzip && write->failure.status == IMV_OK && !write->inflate_done)
         imv_fail(&write->failure, IMV_INVALID, "the body ends inside its gzip data");
     if (write->failure.status != IMV_OK) imv_buffer_reset(&write->carry); /* the last line may be cut */
-    if (!feed_carry(write, true))
-        imv_http_wait(request); /* full at the very last line */
-    else
-        reply_when_durable(request);
+    if (!feed_carry(write, true)) {                                       /* full at the very last line */
+        imv_http_wait(request);
+        return;
+    }
+    if (write->arrow != NULL && write->failure.status == IMV_OK) imv_arrow_feed_end(write->arrow, &write->failure);
+    reply_when_durable(request);
 }
 
 static void turn(struct imv_http_request *request) {
@@ -269,6 +354,7 @@ static void finish(struct imv_http_request *request) {
     struct write *write = imv_http_state(request);
     if (write == NULL) return;
     if (write->inflate_open) inflateEnd(&write->inflate);
+    imv_arrow_feed_free(write->arrow);
     imv_buffer_release(&write->carry);
     imv_buffer_release(&write->packed);
     imv_buffer_release(&write->reasons);

@@ -1,12 +1,16 @@
-/* write.h - line protocol over HTTP: POST /write (InfluxDB 1.x) and POST /api/v2/write (2.x).
+/* write.h - rows over HTTP: POST /write (InfluxDB 1.x) and POST /api/v2/write (2.x), line protocol or Arrow.
  *
  * The body is streamed into the shard's writer as it arrives, plain or gzip, so its size has no limit and costs no memory.
  * 204 is sent when every row of the request is durable and visible. Bad lines are left out and reported with 400 and the
  * first reasons ("partial write"), after the good ones are durable. 503 when a journal failed: what was sent may or may
  * not be stored, and may be sent again (rows are identified by series and time).
  *
+ * With Content-Type application/vnd.apache.arrow.stream the body is an Arrow IPC stream, and what its columns mean is in
+ * ingest/arrow.h; answers are the same, with row numbers for line numbers. A stream that breaks off or is not understood
+ * is answered 400 with the number of rows stored before that place; 503 also when there is no memory for its messages.
+ *
  * Parameters: precision = ns | n | us | u | ms | s | m | h (default ns); db, rp, org and bucket are accepted and ignored:
- * a data directory is one database.
+ * a data directory is one database. Of Arrow: label, of rows that name none; precision is of integer times.
  */
 #pragma once
 
