@@ -34,7 +34,7 @@ struct check {
     struct imv_kv *kv;
     struct imv_meta meta; /* parts NULL: not readable */
     struct imv_catalog *catalog;
-    uint64_t findings, chunks, rows, unfinished, parts_found;
+    uint64_t findings, chunks, rows, tombstones, unfinished, parts_found;
     /* The part at hand, and in it the chunk before. */
     uint8_t prefix[IMV_PART_KEY_BYTES];
     bool in_part;
@@ -178,6 +178,24 @@ static void chunk_check(struct check *check, struct imv_str key, struct imv_str 
     check->before_last = chunk.time_max;
 }
 
+/* What the tombstones name must be there. */
+static void tombstones_check(struct check *check, uint32_t shard) {
+    const struct imv_deletions *list = check->meta.deletions[shard];
+    for (size_t i = 0; check->catalog != NULL && list != NULL && i < list->count; i++) {
+        const struct imv_tombstone *tombstone = &list->items[i];
+        bool whole = tombstone->series == (uint32_t)IMV_TOMBSTONE_ALL;
+        uint64_t id = (uint64_t)shard << 40 | tombstone->series;
+        const struct imv_series *series = whole ? NULL : imv_catalog_series_by_id(check->catalog, id);
+        bool known = whole ? imv_catalog_label_by_id(check->catalog, tombstone->label) != NULL
+                           : series != NULL && series->label->id == tombstone->label;
+        if (!known) {
+            finding(check, "a deletion at position %" PRIu64 " of shard %u is of a label or series that is not known",
+                    tombstone->position, shard);
+        }
+        check->tombstones++;
+    }
+}
+
 static imv_status chunks_check(struct check *check, struct imv_error *err) {
     struct imv_kv_iterator *iterator = NULL;
     IMV_TRY(imv_kv_iterate(check->kv, IMV_KV_CHUNKS, &iterator, err));
@@ -210,6 +228,7 @@ static imv_status store_check(struct check *check, uint32_t shards, struct imv_e
     if (check->kv == NULL) return IMV_OK;
     IMV_TRY(weigh(check, "records", imv_meta_load(check->kv, &check->meta, err), err));
     IMV_TRY(weigh(check, "catalog", imv_catalog_open(check->kv, shards, &check->catalog, err), err));
+    for (uint32_t shard = 0; shard < IMV_SHARDS_MAX; shard++) tombstones_check(check, shard);
     return weigh(check, "chunks", chunks_check(check, err), err);
 }
 
@@ -233,9 +252,10 @@ static imv_status directory_check(struct check *check, uint32_t shards, struct i
     if (check->has_wal) IMV_TRY(journals_check(check, err));
     if (check->has_store) IMV_TRY(store_check(check, shards, err));
     say(check,
-        "summary: shards=%u parts=%zu chunks=%" PRIu64 " rows=%" PRIu64 " unfinished=%" PRIu64 " findings=%" PRIu64,
-        shards, check->meta.parts != NULL ? check->meta.parts->count : 0, check->chunks, check->rows, check->unfinished,
-        check->findings);
+        "summary: shards=%u parts=%zu chunks=%" PRIu64 " rows=%" PRIu64 " tombstones=%" PRIu64 " unfinished=%" PRIu64
+        " findings=%" PRIu64,
+        shards, check->meta.parts != NULL ? check->meta.parts->count : 0, check->chunks, check->rows, check->tombstones,
+        check->unfinished, check->findings);
     if (check->findings == 0) return IMV_OK;
     return imv_fail(err, IMV_CORRUPT, "check: %" PRIu64 " findings in %s", check->findings, check->directory);
 }

@@ -124,6 +124,10 @@ int64_t imv_cursor_horizon(const struct imv_cursor *cursor) {
     return __builtin_sub_overflow(cursor->snapshot->taken_at_ns, retention_ns, &horizon) ? INT64_MIN : horizon;
 }
 
+struct imv_mask imv_cursor_mask(const struct imv_cursor *cursor, const struct imv_series *series) {
+    return imv_deletions_mask(cursor->snapshot->shards[series->shard].deletions, series);
+}
+
 static void select_parts(struct imv_cursor *cursor, int64_t from, int64_t last) {
     if (cursor->selected && cursor->from == from && cursor->last == last) return;
     cursor->selected = true;
@@ -175,6 +179,7 @@ imv_status imv_cursor_seek(struct imv_cursor *cursor, struct imv_series *series,
     select_parts(cursor, from > horizon ? from : horizon, last);
     cursor->series = series;
     cursor->bucket_rows = NULL;
+    cursor->mask = imv_cursor_mask(cursor, series);
     cursor->selection_index = 0;
     if (cursor->from > cursor->last)
         cursor->selection_index = cursor->selection_count;

@@ -3,7 +3,8 @@
  * A cursor is made once per query and pointed at one series after the other. Sources are merged by time: where they do
  * not overlap (nearly always) a batch is decoded straight from one of them; where they do, rows are merged and of equal
  * timestamps the newer source wins field by field (older part < newer part < older head < newer head). Rows older than
- * the label's retention are left out.
+ * the label's retention are left out, and so is what is deleted (deletions.h): vectors that a tombstone covers are not
+ * decoded, those that it touches are decoded and cut.
  *
  * Series in order of id read fastest: their chunks are neighbours, so the cursor steps where it would seek. Buffers are
  * kept from series to series.

@@ -113,6 +113,7 @@ static imv_status answer_vector(struct imv_cursor *cursor, struct imv_source *so
     *answer = ANSWER_ROWS;
     imv_chunk_vector_times(&source->chunk, source->vector_index, &first, &last);
     if (first < cursor->from || last > cursor->last || (limited && limit <= last)) return IMV_OK;
+    if (imv_mask_touches_stored(&cursor->mask, source->part->generation, first, last)) return IMV_OK;
     bucket_of(cursor, first, &bucket_last);
     if (last > bucket_last) return IMV_OK;
     IMV_TRY(read_statistics(cursor, source, &told, err));

@@ -81,6 +81,7 @@ struct imv_cursor {
     size_t selection_count;
 
     struct imv_series *series;
+    struct imv_mask mask;   /* what is deleted of it */
     size_t selection_index; /* the next part to open */
     struct imv_source **active;
     size_t active_count, active_capacity;
@@ -109,6 +110,8 @@ struct imv_cursor {
 };
 
 imv_status imv_cursor_fail_alloc(const struct imv_cursor *cursor, struct imv_error *err);
+/* What is deleted of a series, as the snapshot sees it. */
+struct imv_mask imv_cursor_mask(const struct imv_cursor *cursor, const struct imv_series *series);
 /* The lower end of what retention leaves. */
 int64_t imv_cursor_horizon(const struct imv_cursor *cursor);
 

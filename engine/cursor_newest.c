@@ -8,6 +8,7 @@ struct newest {
     struct imv_cursor *cursor;
     struct imv_series *series;
     int64_t horizon;
+    struct imv_mask mask;
     int64_t *timestamps;
     uint64_t *cells;
     bool *found;
@@ -41,8 +42,8 @@ static void from_heads(struct newest *newest) {
     for (uint32_t i = 0; i < shard->heads_count; i++) {
         const struct imv_head_series *rows = imv_head_find(shard->heads[i], newest->series);
         if (rows == NULL) continue;
-        imv_head_newest(rows, shard->sequence, cursor->columns, cursor->columns_count, newest->timestamps,
-                        newest->cells, newest->found);
+        imv_head_newest(rows, shard->sequence, &newest->mask, cursor->columns, cursor->columns_count,
+                        newest->timestamps, newest->cells, newest->found);
     }
     for (size_t c = 0; c < cursor->columns_count; c++) {
         newest->ranks[c] = UINT32_MAX;
@@ -52,10 +53,11 @@ static void from_heads(struct newest *newest) {
 
 /* ---- one chunk ---- */
 
-/* Finds the last value of a column in a vector that has one there, by decoding it. */
-static imv_status decode_last(struct newest *newest, const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
-                              int64_t *timestamp, uint64_t *cell, struct imv_error *err) {
+/* Finds the last value of a column in a vector that has one there, by decoding it; *any false: all are deleted. */
+static imv_status decode_last(struct newest *newest, const struct imv_chunk *chunk, uint32_t generation, uint32_t index,
+                              uint32_t vector, bool *any, int64_t *timestamp, uint64_t *cell, struct imv_error *err) {
     struct imv_cursor *cursor = newest->cursor;
+    *any = false;
     uint64_t valid[IMV_VECTOR_WORDS];
     bool all_valid;
     imv_status status = imv_chunk_decode_times(chunk, vector, cursor->newest_timestamps, err);
@@ -64,22 +66,25 @@ static imv_status decode_last(struct newest *newest, const struct imv_chunk *chu
                                          &cursor->newest_strings, err);
     }
     if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
-    size_t row = imv_chunk_vector_rows(chunk, vector) - 1;
-    while (!imv_bit_get(valid, row)) {
-        if (row-- == 0) {
-            imv_fail(err, IMV_CORRUPT, "column %u has no value where its statistics count some", index);
-            return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
-        }
+    bool hidden = false;
+    for (size_t row = imv_chunk_vector_rows(chunk, vector); row-- > 0;) {
+        if (!imv_bit_get(valid, row)) continue;
+        *timestamp = cursor->newest_timestamps[row];
+        *cell = cursor->newest_cells[row];
+        *any = !imv_mask_hides_stored(&newest->mask, generation, *timestamp);
+        if (*any) return IMV_OK;
+        hidden = true;
     }
-    *timestamp = cursor->newest_timestamps[row];
-    *cell = cursor->newest_cells[row];
-    return IMV_OK;
+    if (hidden) return IMV_OK;
+    imv_fail(err, IMV_CORRUPT, "column %u has no value where its statistics count some", index);
+    return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
 }
 
 /* The newest value of a column in a chunk, if it would replace what is found. */
-static imv_status column_from_chunk(struct newest *newest, const struct imv_chunk *chunk, size_t column, uint32_t rank,
-                                    struct imv_error *err) {
+static imv_status column_from_chunk(struct newest *newest, const struct imv_chunk *chunk, size_t column,
+                                    const struct imv_candidate *candidate, struct imv_error *err) {
     int index;
+    uint32_t rank = candidate->rank, generation = candidate->part->generation;
     IMV_TRY(imv_cursor_find_column(newest->cursor, chunk, column, &index, err));
     if (index < 0) return IMV_OK;
     for (uint32_t vector = chunk->vectors; vector-- > 0;) {
@@ -88,13 +93,15 @@ static imv_status column_from_chunk(struct newest *newest, const struct imv_chun
         if (timestamp < newest->horizon || !improves(newest, column, timestamp, rank)) return IMV_OK;
         struct imv_chunk_statistics statistics;
         imv_chunk_statistics(chunk, (uint32_t)index, vector, &statistics);
-        if (statistics.count == 0) continue;
+        if (statistics.count == 0 || imv_mask_covers_stored(&newest->mask, generation, first, timestamp)) continue;
         uint64_t cell = statistics.last;
         /* The statistics tell the last value; its time they tell only when the last row has it. */
-        bool told = statistics.count == imv_chunk_vector_rows(chunk, vector);
+        bool told = statistics.count == imv_chunk_vector_rows(chunk, vector), any = true;
+        told = told && !imv_mask_touches_stored(&newest->mask, generation, first, timestamp);
         if (!told || newest->cursor->types[column] == IMV_STRING) {
-            IMV_TRY(decode_last(newest, chunk, (uint32_t)index, vector, &timestamp, &cell, err));
+            IMV_TRY(decode_last(newest, chunk, generation, (uint32_t)index, vector, &any, &timestamp, &cell, err));
         }
+        if (!any) continue;
         if (timestamp >= newest->horizon && improves(newest, column, timestamp, rank)) {
             newest->found[column] = true;
             newest->timestamps[column] = timestamp;
@@ -141,7 +148,7 @@ static imv_status from_part(struct newest *newest, const struct imv_candidate *c
         if (!any) return IMV_OK;
         for (size_t c = 0; c < cursor->columns_count; c++) {
             if (!improves(newest, c, chunk.time_max, candidate->rank)) continue;
-            IMV_TRY(column_from_chunk(newest, &chunk, c, candidate->rank, err));
+            IMV_TRY(column_from_chunk(newest, &chunk, c, candidate, err));
         }
         int64_t start = chunk.id.start;
         if (start == INT64_MIN || !worth_reading(newest, start - 1, candidate->rank)) return IMV_OK;
@@ -156,6 +163,7 @@ imv_status imv_cursor_newest(struct imv_cursor *cursor, struct imv_series *serie
         .cursor = cursor,
         .series = series,
         .horizon = imv_cursor_horizon(cursor),
+        .mask = imv_cursor_mask(cursor, series),
         .timestamps = timestamps,
         .cells = cells,
         .found = found,
@@ -173,31 +181,65 @@ imv_status imv_cursor_newest(struct imv_cursor *cursor, struct imv_series *serie
     return IMV_OK;
 }
 
+/* The newest timestamp of a chunk that is not deleted. */
+static imv_status chunk_last_time(struct imv_cursor *cursor, const struct imv_chunk *chunk, const struct imv_mask *mask,
+                                  uint32_t generation, int64_t *timestamp, bool *any, struct imv_error *err) {
+    for (uint32_t vector = chunk->vectors; vector-- > 0;) {
+        int64_t first;
+        imv_chunk_vector_times(chunk, vector, &first, timestamp);
+        *any = !imv_mask_touches_stored(mask, generation, first, *timestamp);
+        if (*any) return IMV_OK;
+        if (imv_mask_covers_stored(mask, generation, first, *timestamp)) continue;
+        imv_status status = imv_chunk_decode_times(chunk, vector, cursor->newest_timestamps, err);
+        if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
+        for (size_t row = imv_chunk_vector_rows(chunk, vector); row-- > 0;) {
+            *timestamp = cursor->newest_timestamps[row];
+            *any = !imv_mask_hides_stored(mask, generation, *timestamp);
+            if (*any) return IMV_OK;
+        }
+    }
+    *any = false;
+    return IMV_OK;
+}
+
+/* The newest timestamp of the series in a part that is not deleted. */
+static imv_status part_last_time(struct imv_cursor *cursor, const struct imv_candidate *candidate,
+                                 const struct imv_series *series, const struct imv_mask *mask, int64_t *timestamp,
+                                 bool *any, struct imv_error *err) {
+    struct imv_chunk_reader *reader;
+    IMV_TRY(seek_last_chunk(cursor, candidate, series, &reader, err));
+    for (;; imv_chunk_reader_previous(reader)) {
+        struct imv_chunk chunk;
+        IMV_TRY(imv_cursor_open_chunk(cursor, reader, candidate->part, series, &chunk, any, err));
+        if (!*any) return IMV_OK;
+        IMV_TRY(chunk_last_time(cursor, &chunk, mask, candidate->part->generation, timestamp, any, err));
+        if (*any) return IMV_OK;
+    }
+}
+
 imv_status imv_cursor_last_time(struct imv_cursor *cursor, struct imv_series *series, int64_t *timestamp, bool *found,
                                 struct imv_error *err) {
     imv_assert(series->label == cursor->label);
     IMV_TRY(prepare(cursor, err));
     int64_t newest = INT64_MIN, horizon = imv_cursor_horizon(cursor);
     *found = false;
+    struct imv_mask mask = imv_cursor_mask(cursor, series);
     const struct imv_snapshot_shard *shard = &cursor->snapshot->shards[series->shard];
     for (uint32_t i = 0; i < shard->heads_count; i++) {
         const struct imv_head_series *rows = imv_head_find(shard->heads[i], series);
-        size_t rows_max;
-        int64_t time_min, time_max;
-        if (rows == NULL || !imv_head_series_extent(rows, shard->sequence, &rows_max, &time_min, &time_max)) continue;
+        int64_t time_max;
+        if (rows == NULL || !imv_head_last_time(rows, shard->sequence, &mask, &time_max)) continue;
         if (!*found || time_max > newest) newest = time_max;
         *found = true;
     }
     for (size_t i = 0; i < cursor->candidates_count; i++) {
         const struct imv_part *part = cursor->by_time_max[i].part;
         if (part->time_max < horizon || (*found && part->time_max <= newest)) break;
-        struct imv_chunk_reader *reader;
-        struct imv_chunk chunk;
+        int64_t time_max;
         bool any;
-        IMV_TRY(seek_last_chunk(cursor, &cursor->by_time_max[i], series, &reader, err));
-        IMV_TRY(imv_cursor_open_chunk(cursor, reader, part, series, &chunk, &any, err));
+        IMV_TRY(part_last_time(cursor, &cursor->by_time_max[i], series, &mask, &time_max, &any, err));
         if (!any) continue;
-        if (!*found || chunk.time_max > newest) newest = chunk.time_max;
+        if (!*found || time_max > newest) newest = time_max;
         *found = true;
     }
     if (*found && newest < horizon) *found = false;

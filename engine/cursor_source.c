@@ -168,9 +168,12 @@ static imv_status find_chunk_inside(struct imv_cursor *cursor, struct imv_source
 
 imv_status imv_source_open_part(struct imv_cursor *cursor, struct imv_source *source,
                                 const struct imv_candidate *candidate, bool *any, struct imv_error *err) {
+    const struct imv_part *part = candidate->part;
     source->loaded = false;
+    *any = !imv_mask_covers_stored(&cursor->mask, part->generation, part->time_min, part->time_max);
+    if (!*any) return IMV_OK;
     IMV_TRY(imv_cursor_reader(cursor, candidate, &source->reader, err));
-    source->part = candidate->part;
+    source->part = part;
     source->rank = candidate->rank;
     if (cursor->from > source->part->time_min) return find_chunk_inside(cursor, source, any, err);
     uint8_t key[IMV_CHUNK_KEY_BYTES];
@@ -235,9 +238,48 @@ static imv_status decode_column(struct imv_cursor *cursor, struct imv_source *so
     return IMV_OK;
 }
 
-/* Decodes the rows of vector_index that are in the range. */
+/* Which of the loaded rows the cursor's mask leaves: their indices in kept, their number is returned. */
+static size_t rows_kept(const struct imv_cursor *cursor, const struct imv_source *source,
+                        uint16_t kept[IMV_VECTOR_ROWS]) {
+    size_t count = 0;
+    for (size_t i = 0; i < source->rows_count; i++) {
+        kept[count] = (uint16_t)i;
+        count += !imv_mask_hides_stored(&cursor->mask, source->part->generation, source->timestamps[i]);
+    }
+    return count;
+}
+
+/* Moves the kept rows of a column together. Those cells are the source's own buffer. */
+static void keep_rows(struct imv_vector *vector, uint64_t *cells, const uint16_t *kept, size_t count) {
+    uint64_t valid[IMV_VECTOR_WORDS] = {0};
+    for (size_t i = 0; i < count; i++) {
+        cells[i] = cells[kept[i]];
+        if (imv_vector_has(vector, kept[i])) imv_bit_set(valid, i);
+    }
+    if (vector->valid != NULL) memcpy(vector->valid, valid, sizeof valid);
+}
+
+/* Takes out of the loaded rows what is deleted. */
+static void hide_rows(const struct imv_cursor *cursor, struct imv_source *source) {
+    uint16_t kept[IMV_VECTOR_ROWS];
+    size_t count = rows_kept(cursor, source, kept), skipped = (size_t)(source->timestamps - source->timestamps_buffer);
+    if (count == source->rows_count) return;
+    for (size_t i = 0; i < count; i++) source->timestamps[i] = source->timestamps[kept[i]];
+    for (size_t c = 0; c < cursor->columns_count; c++) {
+        keep_rows(&source->vectors[c], source_cells(source, c) + skipped, kept, count);
+    }
+    source->rows_count = count;
+}
+
+/* Decodes the rows of vector_index that are in the range and not deleted. */
 static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
     const struct imv_chunk *chunk = &source->chunk;
+    uint32_t generation = source->part->generation;
+    source->rows_count = 0;
+    int64_t vector_first, vector_last;
+    IMV_TRY(return_to_chunk(cursor, source, err));
+    imv_chunk_vector_times(chunk, source->vector_index, &vector_first, &vector_last);
+    if (imv_mask_covers_stored(&cursor->mask, generation, vector_first, vector_last)) return IMV_OK;
     int64_t *timestamps = source->timestamps_buffer;
     imv_status status = imv_chunk_decode_times(chunk, source->vector_index, timestamps, err);
     if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
@@ -250,6 +292,7 @@ static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *so
     if (source->rows_count == 0) return IMV_OK;
     imv_arena_reset(&source->arena);
     for (size_t c = 0; c < cursor->columns_count; c++) IMV_TRY(decode_column(cursor, source, c, begin, err));
+    if (imv_mask_touches_stored(&cursor->mask, generation, vector_first, vector_last)) hide_rows(cursor, source);
     return IMV_OK;
 }
 
@@ -274,7 +317,7 @@ static imv_status load_part(struct imv_cursor *cursor, struct imv_source *source
         IMV_TRY(decode_vector(cursor, source, err));
         imv_source_pass_vector(source);
         if (source->rows_count > 0) break;
-        /* The first vector that reaches the range may have its rows on both sides of it. */
+        /* The first vector that reaches the range may have its rows on both sides of it; all of one may be deleted. */
         *any = imv_source_advance(cursor, source);
     } while (*any);
     source->loaded = *any;
@@ -297,8 +340,9 @@ static imv_status load_head(struct imv_cursor *cursor, struct imv_source *source
     if (!source->scanning) {
         imv_arena_reset(&source->arena);
         uint64_t sequence = cursor->snapshot->shards[cursor->series->shard].sequence;
-        IMV_TRY(imv_head_scan_begin(&source->scan, source->head_rows, sequence, cursor->from, cursor->last,
-                                    cursor->columns, cursor->columns_count, source->positions, &source->arena, err));
+        IMV_TRY(imv_head_scan_begin(&source->scan, source->head_rows, sequence, &cursor->mask, cursor->from,
+                                    cursor->last, cursor->columns, cursor->columns_count, source->positions,
+                                    &source->arena, err));
         source->scanning = true;
     }
     for (size_t c = 0; c < cursor->columns_count; c++) {

@@ -6,6 +6,7 @@
 #include "engine/retention.h"
 #include "storage/base/assert.h"
 #include "storage/base/log.h"
+#include "storage/base/metrics.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -57,6 +58,20 @@ static void changed_wait(struct imv_engine *engine, int64_t duration_ns) {
     until.tv_sec += duration_ns / 1000000000 + nanoseconds / 1000000000;
     until.tv_nsec = nanoseconds % 1000000000;
     pthread_cond_timedwait(&engine->changed, &engine->locks[IMV_RANK_STATE], &until);
+}
+
+static int64_t real_ns(void) { return imv_clock_monotonic_ns(imv_clock_system()); }
+
+int64_t imv_engine_until_ns(int64_t timeout_ns) {
+    int64_t until_ns;
+    return __builtin_add_overflow(real_ns(), timeout_ns, &until_ns) ? INT64_MAX : until_ns;
+}
+
+bool imv_engine_changed_wait(struct imv_engine *engine, int64_t until_ns) {
+    int64_t now_ns = real_ns();
+    if (until_ns <= now_ns) return false;
+    changed_wait(engine, until_ns - now_ns);
+    return true;
 }
 
 /* ---- opening ---- */
@@ -138,6 +153,11 @@ static imv_status shards_make(struct imv_engine *engine, struct imv_error *err) 
     for (uint32_t i = 0; i < engine->shards_count; i++) {
         atomic_init(&engine->shards[i].sequence, IMV_SEQUENCE_LOADED);
         atomic_init(&engine->shards[i].watermark, engine->meta.watermarks[i]);
+        engine->shards[i].deletions = engine->meta.deletions[i];
+        engine->meta.deletions[i] = NULL;
+        if (engine->shards[i].deletions != NULL) {
+            imv_metric_add(IMV_METRIC_tombstones, (int64_t)engine->shards[i].deletions->count);
+        }
     }
     return imv_exchange_init(&engine->exchange, engine->shards_count, engine->options.wake, engine->options.context,
                              err);
@@ -289,8 +309,10 @@ static void background_stop(struct imv_engine *engine) {
     pthread_join(engine->thread, NULL);
 }
 
-static void heads_release(struct imv_engine_shard *state) {
-    imv_assert(!state->open);
+static void shard_state_release(struct imv_engine_shard *state) {
+    imv_assert(!state->open && state->deletions_waiting == 0);
+    if (state->deletions != NULL) imv_metric_add(IMV_METRIC_tombstones, -(int64_t)state->deletions->count);
+    imv_deletions_release(state->deletions);
     for (uint32_t i = 0; i < state->heads_count; i++) {
         struct imv_engine_head *entry = &state->heads[i];
         for (size_t k = 0; k < entry->parts_count; k++) imv_part_free(entry->parts[k]);
@@ -303,7 +325,9 @@ void imv_engine_close(struct imv_engine *engine) {
     if (engine == NULL) return;
     imv_assert(atomic_load(&engine->snapshots) == 0);
     background_stop(engine);
-    for (uint32_t i = 0; engine->shards != NULL && i < engine->shards_count; i++) heads_release(&engine->shards[i]);
+    for (uint32_t i = 0; engine->shards != NULL && i < engine->shards_count; i++) {
+        shard_state_release(&engine->shards[i]);
+    }
     free(engine->shards);
     if (engine->exchange.cells != NULL) imv_exchange_release(&engine->exchange);
     if (engine->budgets_made) {
@@ -426,19 +450,12 @@ bool imv_engine_flushed(struct imv_engine *engine) {
     return done;
 }
 
-static int64_t real_ns(void) { return imv_clock_monotonic_ns(imv_clock_system()); }
-
 imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struct imv_error *err) {
     uint64_t ticket = ticket_draw(engine);
-    int64_t until_ns;
-    if (__builtin_add_overflow(real_ns(), timeout_ns, &until_ns)) until_ns = INT64_MAX;
+    int64_t until_ns = imv_engine_until_ns(timeout_ns);
     imv_engine_lock(engine, IMV_RANK_STATE);
     bool done;
-    while (!(done = ticket_done(engine, ticket))) {
-        int64_t left_ns = until_ns - real_ns();
-        if (left_ns <= 0) break;
-        changed_wait(engine, left_ns);
-    }
+    while (!(done = ticket_done(engine, ticket)) && imv_engine_changed_wait(engine, until_ns)) {}
     imv_engine_unlock(engine, IMV_RANK_STATE);
     if (done) return IMV_OK;
     return imv_fail(err, IMV_TIMEOUT, "engine: the flush is not done after %" PRId64 " ms", timeout_ns / 1000000);

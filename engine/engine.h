@@ -18,6 +18,7 @@
 #include "storage/base/io.h"
 
 struct imv_budget;
+struct imv_deletion_request;
 struct imv_exchange;
 struct imv_shard;
 
@@ -82,6 +83,32 @@ imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
  * IMV_BUSY: not all shards are open yet. */
 imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str label, int64_t retention_ns,
                                     struct imv_error *err);
+
+/* What is to be deleted: the rows within [from, last] of some series of a label, or of all that it has. */
+struct imv_deletion {
+    struct imv_label *label;
+    bool whole;                       /* all series of the label: costs the same for a million of them as for one */
+    struct imv_series *const *series; /* unless whole: of the label, in any order, doubles allowed */
+    size_t series_count;
+    int64_t from, last;
+};
+
+/* Deletes, and waits until that is durable and no new snapshot shows the rows, or timeout_ns passed (IMV_TIMEOUT: it may
+ * still take place). Rows acknowledged before the call are deleted, rows written after its return are not. A series is
+ * deleted as a whole or not at all; several are not one transaction, see delete.h. IMV_FULL: too many deletions hold
+ * space in chunks (deletions.h). IMV_BUSY: not all shards are open yet, or too many deletions wait. IMV_CLOSED: the
+ * journal of an owner failed or it is stopping; part of it may have taken place. IMV_INVALID: an empty range. Any thread
+ * but those of shards. */
+imv_status imv_engine_delete(struct imv_engine *engine, const struct imv_deletion *deletion, int64_t timeout_ns,
+                             struct imv_error *err);
+
+/* The same in steps for whoever drives shards itself: begin; then run the shards until check says something else than
+ * IMV_BUSY; then end, which may come at any time and frees. After a failed begin there is nothing to end. */
+imv_status imv_engine_delete_begin(struct imv_engine *engine, const struct imv_deletion *deletion,
+                                   struct imv_deletion_request **request, struct imv_error *err);
+imv_status imv_engine_delete_check(struct imv_engine *engine, struct imv_deletion_request *request,
+                                   struct imv_error *err);
+void imv_engine_delete_end(struct imv_deletion_request *request); /* NULL is allowed */
 
 /* Offline verification of a data directory: every journal, every chunk and part, the catalog. Calls report with a line
  * per finding and a summary. IMV_CORRUPT when anything is damaged. */

@@ -1,9 +1,10 @@
-/* engine_internal.h - what engine.c, shard.c, flush.c, retention.c and snapshot.c share. Nobody else includes it.
+/* engine_internal.h - what engine.c, shard.c, delete.c, flush.c, retention.c and snapshot.c share. Nobody else includes it.
  *
  * Who holds what:
  *
  *     shard thread      its active head (appends), its journal, its queues
- *     STATE lock        which heads there are and which are frozen, the list of parts, flush tickets
+ *     STATE lock        which heads there are and which are frozen, the lists of parts and of tombstones, flush tickets,
+ *                       deletions that wait
  *     FLUSH lock        writing chunks and `meta` records: one flush or retention pass at a time
  *     PERSIST lock      imv_catalog_persist, one at a time
  *
@@ -12,6 +13,7 @@
  */
 #pragma once
 
+#include "engine/delete.h"
 #include "engine/directory.h"
 #include "engine/engine.h"
 #include "engine/exchange.h"
@@ -42,13 +44,17 @@ struct imv_engine_shard {
     uint64_t ticket_seen;                 /* highest flush ticket that the shard has acted on */
     uint64_t ticket_frozen_total;         /* frozen_total then */
     struct imv_error flush_failure;       /* of the flush that is being tried again; status IMV_OK: none */
+    struct imv_deletions *deletions;      /* one reference; NULL: nothing is deleted */
+    struct imv_deletion_request *deletion_queue[IMV_DELETION_QUEUE]; /* oldest first, a reference each */
+    uint32_t deletions_waiting;
     bool open;
     bool opened; /* ever: its journal is replayed */
     /* ---- FLUSH lock ---- */
     int64_t retry_at_ns, retry_delay_ns; /* after a failed flush; monotonic */
     /* ---- any thread ---- */
-    _Atomic uint64_t sequence;  /* of the newest row that readers may see; by the shard, release */
-    _Atomic uint64_t watermark; /* journal groups up to it are in chunks; by the flush, release */
+    _Atomic uint64_t sequence;   /* of the newest row that readers may see; by the shard, release */
+    _Atomic bool deletion_asked; /* the queue may have something: spares the shard the lock */
+    _Atomic uint64_t watermark;  /* journal groups up to it are in chunks; by the flush, release */
 };
 
 struct imv_engine {
@@ -70,8 +76,9 @@ struct imv_engine {
     _Atomic uint32_t snapshots; /* taken and not released: none may be left at close */
 
     pthread_mutex_t locks[IMV_RANKS];
-    pthread_cond_t changed; /* with STATE: a head was frozen or flushed, a ticket seen, a shard opened, stopping */
-    pthread_t thread;       /* background */
+    /* With STATE: a head was frozen or flushed, a ticket seen, a shard opened, a deletion taken or done, stopping. */
+    pthread_cond_t changed;
+    pthread_t thread; /* background */
     bool thread_started;
     /* ---- STATE lock ---- */
     struct imv_engine_shard *shards;
@@ -85,6 +92,11 @@ struct imv_engine {
 
 void imv_engine_lock(struct imv_engine *engine, enum imv_engine_rank rank);
 void imv_engine_unlock(struct imv_engine *engine, enum imv_engine_rank rank);
+
+/* When real time timeout_ns from now is, for imv_engine_changed_wait. */
+int64_t imv_engine_until_ns(int64_t timeout_ns);
+/* Waits for a change (`changed`), STATE being held, which it gives back meanwhile; false: until_ns has passed. */
+bool imv_engine_changed_wait(struct imv_engine *engine, int64_t until_ns);
 
 /* The bytes of head memory that are one shard's share. */
 size_t imv_engine_head_share(const struct imv_engine *engine);

@@ -35,6 +35,7 @@ struct flush {
     struct imv_engine *engine;
     uint32_t shard;
     uint64_t end_sequence;
+    struct imv_deletions *deletions; /* that this flush leaves out; referenced */
     int64_t now_ns;
     struct imv_rows rows; /* of the series at hand */
     struct imv_chunk_encoder encoder;
@@ -96,7 +97,8 @@ static imv_status series_encode(struct flush *flush, struct imv_series *series, 
 static imv_status series_flush(void *context, struct imv_series *series, const struct imv_head_series *head_rows,
                                struct imv_error *err) {
     struct flush *flush = context;
-    IMV_TRY(imv_head_read(head_rows, flush->end_sequence, INT64_MIN, INT64_MAX, NULL, 0, &flush->rows, err));
+    struct imv_mask mask = imv_deletions_mask(flush->deletions, series);
+    IMV_TRY(imv_head_read(head_rows, flush->end_sequence, &mask, INT64_MIN, INT64_MAX, NULL, 0, &flush->rows, err));
     return series_encode(flush, series, err);
 }
 
@@ -195,6 +197,7 @@ static imv_status flush_init(struct flush *flush, struct imv_engine *engine, uin
 }
 
 static void flush_release(struct flush *flush) {
+    imv_deletions_release(flush->deletions);
     imv_rows_release(&flush->rows);
     imv_chunk_encoder_release(&flush->encoder);
     imv_arena_release(&flush->arena);
@@ -207,6 +210,7 @@ static imv_status head_ingest(struct imv_engine *engine, uint32_t shard, struct 
                               struct imv_error *err) {
     struct flush flush;
     imv_status status = flush_init(&flush, engine, shard, entry->end_sequence, err);
+    if (status == IMV_OK) status = imv_deletions_seal(engine, shard, &flush.deletions, err);
     if (status == IMV_OK) status = imv_head_each(entry->head, series_flush, &flush, err);
     if (status == IMV_OK) status = tables_write(&flush, err);
     if (status == IMV_OK) status = imv_part_writer_ingest(flush.writer, err);
@@ -218,19 +222,25 @@ static imv_status head_ingest(struct imv_engine *engine, uint32_t shard, struct 
     return status;
 }
 
-/* Makes the ingested parts, the watermark and whatever classes changed durable in one write. */
+/* Makes the ingested parts, the watermark, the tombstones below it and whatever classes changed durable in one write. */
 static imv_status head_record(struct imv_engine *engine, uint32_t shard, const struct imv_engine_head *entry,
-                              struct imv_error *err) {
+                              struct imv_settlement *settlement, struct imv_error *err) {
     struct imv_meta_batch batch;
     imv_meta_batch_init(&batch);
+    imv_status status = imv_deletions_settle(engine, shard, entry->end_position, &batch, settlement, err);
+    if (status != IMV_OK) {
+        imv_meta_batch_release(&batch);
+        return status;
+    }
     for (size_t i = 0; i < entry->parts_count; i++) imv_meta_put_part(&batch, entry->parts[i]);
     for (int i = 0; i < IMV_CLASSES_MAX; i++) {
         if (engine->meta.classes[i].changed) imv_meta_put_class(&batch, (uint8_t)i, &engine->meta.classes[i]);
     }
     imv_meta_put_watermark(&batch, shard, entry->end_position);
     imv_meta_put_generation(&batch, engine->meta.generation);
-    imv_status status = imv_meta_write(&batch, engine->kv, err);
+    status = imv_meta_write(&batch, engine->kv, err);
     imv_meta_batch_release(&batch);
+    if (status != IMV_OK) imv_settlement_release(settlement);
     for (int i = 0; status == IMV_OK && i < IMV_CLASSES_MAX; i++) engine->meta.classes[i].changed = false;
     return status;
 }
@@ -265,7 +275,8 @@ static imv_status head_flush(struct imv_engine *engine, uint32_t shard, struct i
     IMV_TRY(imv_engine_persist(engine, err));
     struct imv_parts *parts = NULL;
     IMV_TRY(imv_parts_new(engine->meta.parts, entry->parts, entry->parts_count, &parts, err));
-    imv_status status = head_record(engine, shard, entry, err);
+    struct imv_settlement settlement;
+    imv_status status = head_record(engine, shard, entry, &settlement, err);
     if (status != IMV_OK) {
         imv_parts_abandon(parts);
         return status;
@@ -280,6 +291,7 @@ static imv_status head_flush(struct imv_engine *engine, uint32_t shard, struct i
     imv_log(IMV_LOG_DEBUG, "flush", "shard=%u position=%" PRIu64 " parts=%zu rows=%" PRIu64 " bytes=%" PRIu64, shard,
             entry->end_position, entry->parts_count, rows, bytes);
     head_retire(engine, shard, parts);
+    imv_deletions_settled(engine, shard, &settlement);
     return IMV_OK;
 }
 

@@ -1,7 +1,8 @@
 /* flush.h - writes frozen heads out as chunks.
  *
  *     rows of each series -> cut by slot and size -> encode -> sort by key -> table files by (class, slot)
- *       -> ingest all -> catalog into `meta` -> one batch: parts, watermark, generation -> lists swapped
+ *       -> ingest all -> catalog into `meta` -> one batch: parts, watermark, tombstones, generation
+ *       -> lists swapped
  *
  * The batch is the moment of truth. Before it, a crash leaves files that no part names (dropped at the next start) and a
  * journal that still has every row. After it, the rows are in chunks and the journal below the watermark is never
@@ -15,7 +16,7 @@
  * slots do these share files, as scattered parts (parts.h): a flush over thousands of days costs a few syncs, not
  * thousands. Files of different flushes overlap in nothing either way.
  *
- * Rows past the retention of their label are not written. Encoded chunks are collected in memory up to
+ * Rows past the retention of their label are not written, nor are deleted ones. Encoded chunks are collected in memory up to
  * IMV_FLUSH_BYTES_MAX, then written as tables of a generation of their own; besides, a flush needs as much memory as the
  * largest series of the head. None of it is charged to the head budget, so that a flush can always give memory back.
  */

@@ -24,6 +24,7 @@
 #pragma once
 
 #include "engine/batch.h"
+#include "engine/deletions.h"
 #include "storage/base/arena.h"
 
 struct imv_head;
@@ -55,22 +56,29 @@ imv_status imv_head_each(const struct imv_head *head,
                                              const struct imv_head_series *rows, struct imv_error *err),
                          void *context, struct imv_error *err);
 
-/* How many rows there are up to sequence (of equal timestamps each counts), and their exact time range; false when there
- * is none. */
+/* How many rows there are up to sequence (of equal timestamps each counts, and so do deleted ones), and their exact time
+ * range; false when there is none. */
 bool imv_head_series_extent(const struct imv_head_series *rows, uint64_t sequence, size_t *rows_max, int64_t *time_min,
                             int64_t *time_max);
 
-/* Reads the rows with from <= timestamp <= last and sequence at most `sequence`, sorted, one row a timestamp (the later
- * row wins field by field), as columns. columns NULL: every column that has a value in them, by rising id. Replaces the
- * content of out, whose memory is in its arena; strings are not copied and live as long as the head. IMV_FULL: out's
- * budget is spent; IMV_NO_MEMORY. */
-imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, int64_t from, int64_t last,
-                         const uint32_t *columns, size_t columns_count, struct imv_rows *out, struct imv_error *err);
+/* The newest timestamp among the rows up to sequence that mask (NULL: nothing is deleted) does not hide; false when there
+ * is none. */
+bool imv_head_last_time(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                        int64_t *timestamp);
 
-/* The newest value of each asked column at or below sequence: timestamps[i], cells[i] are filled where found[i] becomes
- * true; a column that is found already is replaced only by a newer or equal timestamp. */
-void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const uint32_t *columns,
-                     size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found);
+/* Reads the rows with from <= timestamp <= last and sequence at most `sequence` that mask (NULL: nothing is deleted) does
+ * not hide, sorted, one row a timestamp (the later row wins field by field), as columns. columns NULL: every column that
+ * has a value in them, by rising id. Replaces the content of out, whose memory is in its arena; strings are not copied
+ * and live as long as the head. IMV_FULL: out's budget is spent; IMV_NO_MEMORY. */
+imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                         int64_t from, int64_t last, const uint32_t *columns, size_t columns_count,
+                         struct imv_rows *out, struct imv_error *err);
+
+/* The newest value of each asked column at or below sequence in rows that mask (NULL: none) does not hide: timestamps[i],
+ * cells[i] are filled where found[i] becomes true; a column that is found already is replaced only by a newer or equal
+ * timestamp. */
+void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                     const uint32_t *columns, size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found);
 
 /* What imv_head_read does, piece by piece into buffers of the caller. */
 struct imv_head_scan {
@@ -83,7 +91,7 @@ struct imv_head_scan {
     /* Rising: the next row is row `row_index` of block. */
     const struct imv_head_block *block;
     uint32_t row_index;
-    /* Otherwise: the rows by (timestamp, arrival); NULL when rising. */
+    /* Otherwise, or when some are hidden: the rows by (timestamp, arrival); NULL when rising. */
     const struct imv_head_order *order;
     size_t order_count, order_index;
 };
@@ -91,8 +99,9 @@ struct imv_head_scan {
 /* positions has room for columns_count; it, columns and what the scan puts into arena must outlive the scan. Errors as
  * imv_head_read, memory being the arena's. */
 imv_status imv_head_scan_begin(struct imv_head_scan *scan, const struct imv_head_series *rows, uint64_t sequence,
-                               int64_t from, int64_t last, const uint32_t *columns, size_t columns_count,
-                               int32_t *positions, struct imv_arena *arena, struct imv_error *err);
+                               const struct imv_mask *mask, int64_t from, int64_t last, const uint32_t *columns,
+                               size_t columns_count, int32_t *positions, struct imv_arena *arena,
+                               struct imv_error *err);
 
 /* Puts the next rows, at most rows_max, into timestamps and into the cells and valid bitmaps (not NULL, filled in any
  * case) of vectors[columns_count], each with room for rows_max; values[i] is how many of them have column i. Returns

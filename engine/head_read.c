@@ -20,6 +20,10 @@ struct prefix {
 
 /* ---- visibility ---- */
 
+static uint64_t chain_base(const struct imv_head_series *series) {
+    return imv_head_sequence_base(series->first->layout->head);
+}
+
 static uint32_t rows_up_to(const struct imv_head_block *block, uint32_t rows, uint32_t sequence) {
     uint32_t low = 0, high = rows;
     while (low < high) {
@@ -36,7 +40,7 @@ static struct prefix visible_rows(const struct imv_head_series *series, uint64_t
     struct prefix prefix = {0};
     uint32_t rows = atomic_load_explicit(&series->rows, memory_order_acquire);
     if (rows == 0) return prefix;
-    uint64_t base = imv_head_sequence_base(series->first->layout->head);
+    uint64_t base = chain_base(series);
     if (sequence < base) return prefix;
     uint32_t limit = sequence - base < UINT32_MAX ? (uint32_t)(sequence - base) : UINT32_MAX;
 
@@ -56,6 +60,16 @@ static struct prefix visible_rows(const struct imv_head_series *series, uint64_t
     prefix.last = block;
     prefix.rising = prefix.rows <= atomic_load_explicit(&series->rising_rows, memory_order_relaxed);
     return prefix;
+}
+
+/* Whether the mask may hide any row of the chain within the range; NULL otherwise, so that nobody asks for each row. */
+static const struct imv_mask *mask_of_use(const struct imv_head_series *series, const struct imv_mask *mask,
+                                          int64_t from, int64_t last) {
+    return imv_mask_touches(mask, chain_base(series) + 1, from, last) ? mask : NULL;
+}
+
+static bool row_hidden(const struct imv_mask *mask, uint64_t base, const struct imv_head_row *row) {
+    return mask != NULL && imv_mask_hides(mask, base + row->sequence, row->timestamp);
 }
 
 static bool block_closed(const struct imv_head_block *block) {
@@ -84,6 +98,27 @@ bool imv_head_series_extent(const struct imv_head_series *rows, uint64_t sequenc
         widen(time_min, time_max, timestamp, timestamp);
     }
     return true;
+}
+
+bool imv_head_last_time(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                        int64_t *timestamp) {
+    size_t rows_max;
+    int64_t time_min;
+    if (!imv_head_series_extent(rows, sequence, &rows_max, &time_min, timestamp)) return false;
+    mask = mask_of_use(rows, mask, time_min, *timestamp);
+    if (mask == NULL) return true;
+    bool found = false;
+    struct prefix prefix = visible_rows(rows, sequence);
+    for (const struct imv_head_block *block = prefix.last; block != NULL; block = block->previous) {
+        for (uint32_t i = imv_head_block_rows(block, prefix.rows); i-- > 0;) {
+            const struct imv_head_row *row = imv_head_block_row(block, i);
+            if ((found && row->timestamp <= *timestamp) || row_hidden(mask, chain_base(rows), row)) continue;
+            *timestamp = row->timestamp;
+            found = true;
+            if (prefix.rising) return true;
+        }
+    }
+    return found;
 }
 
 /* ---- columns of a layout ---- */
@@ -254,17 +289,18 @@ static void sort_order(struct imv_head_order *order, size_t count, struct imv_he
     }
 }
 
-/* Calls for the rows of the range in order of arrival; order NULL only counts them. */
-static size_t collect_order(const struct imv_head_series *series, struct prefix prefix, int64_t from, int64_t last,
-                            struct imv_head_order *order) {
+/* Calls for the rows of the range that are not hidden in order of arrival; order NULL only counts them. */
+static size_t collect_order(const struct imv_head_series *series, struct prefix prefix, const struct imv_mask *mask,
+                            int64_t from, int64_t last, struct imv_head_order *order) {
     size_t count = 0;
+    uint64_t base = chain_base(series);
     for (const struct imv_head_block *block = series->first;;) {
         const struct imv_head_block *next = atomic_load_explicit(&block->next, memory_order_acquire);
         if (next == NULL || (block->time_max >= from && block->time_min <= last)) {
             uint32_t rows = imv_head_block_rows(block, prefix.rows);
             for (uint32_t i = 0; i < rows; i++) {
                 const struct imv_head_row *row = imv_head_block_row(block, i);
-                if (row->timestamp < from || row->timestamp > last) continue;
+                if (row->timestamp < from || row->timestamp > last || row_hidden(mask, base, row)) continue;
                 if (order != NULL) order[count] = (struct imv_head_order){row->timestamp, row, block->layout};
                 count++;
             }
@@ -279,13 +315,13 @@ static imv_status fail_alloc(const struct imv_arena *arena, struct imv_error *er
     return imv_fail(err, IMV_FULL, "head: no room in the memory budget \"%s\" to read rows", arena->budget->name);
 }
 
-static imv_status begin_sorted(struct imv_head_scan *scan, struct prefix prefix, int64_t from, int64_t last,
-                               struct imv_arena *arena, struct imv_error *err) {
-    size_t count = collect_order(scan->series, prefix, from, last, NULL);
+static imv_status begin_sorted(struct imv_head_scan *scan, struct prefix prefix, const struct imv_mask *mask,
+                               int64_t from, int64_t last, struct imv_arena *arena, struct imv_error *err) {
+    size_t count = collect_order(scan->series, prefix, mask, from, last, NULL);
     /* The merge copies the left one of two runs aside, which is the longest power of two of runs at most. */
     struct imv_head_order *order = imv_arena_alloc(arena, 2 * count * sizeof *order);
     if (order == NULL) return fail_alloc(arena, err);
-    size_t collected = collect_order(scan->series, prefix, from, last, order);
+    size_t collected = collect_order(scan->series, prefix, mask, from, last, order);
     imv_assert(collected == count);
     sort_order(order, count, order + count);
     scan->order = order;
@@ -328,13 +364,15 @@ static size_t next_sorted(struct imv_head_scan *scan, size_t rows_max, int64_t *
 }
 
 imv_status imv_head_scan_begin(struct imv_head_scan *scan, const struct imv_head_series *rows, uint64_t sequence,
-                               int64_t from, int64_t last, const uint32_t *columns, size_t columns_count,
-                               int32_t *positions, struct imv_arena *arena, struct imv_error *err) {
+                               const struct imv_mask *mask, int64_t from, int64_t last, const uint32_t *columns,
+                               size_t columns_count, int32_t *positions, struct imv_arena *arena,
+                               struct imv_error *err) {
     *scan = (struct imv_head_scan){
         .series = rows, .columns = columns, .columns_count = columns_count, .positions = positions};
     struct prefix prefix = visible_rows(rows, sequence);
     if (prefix.rows == 0 || from > last) return IMV_OK;
-    if (!prefix.rising) return begin_sorted(scan, prefix, from, last, arena, err);
+    mask = mask_of_use(rows, mask, from, last);
+    if (!prefix.rising || mask != NULL) return begin_sorted(scan, prefix, mask, from, last, arena, err);
     begin_rising(scan, prefix, from, last);
     return IMV_OK;
 }
@@ -395,8 +433,9 @@ static void drop_empty_columns(struct imv_rows *out, const size_t *values) {
     out->columns_count = kept;
 }
 
-imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, int64_t from, int64_t last,
-                         const uint32_t *columns, size_t columns_count, struct imv_rows *out, struct imv_error *err) {
+imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                         int64_t from, int64_t last, const uint32_t *columns, size_t columns_count,
+                         struct imv_rows *out, struct imv_error *err) {
     imv_rows_reset(out);
     bool all_columns = columns == NULL;
     if (all_columns) IMV_TRY(collect_columns(rows, sequence, &out->arena, &columns, &columns_count, err));
@@ -404,8 +443,8 @@ imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, 
     int32_t *positions = imv_arena_alloc(&out->arena, columns_count * sizeof *positions);
     size_t *values = imv_arena_alloc(&out->arena, columns_count * sizeof *values);
     if (positions == NULL || values == NULL) return fail_alloc(&out->arena, err);
-    IMV_TRY(
-        imv_head_scan_begin(&scan, rows, sequence, from, last, columns, columns_count, positions, &out->arena, err));
+    IMV_TRY(imv_head_scan_begin(&scan, rows, sequence, mask, from, last, columns, columns_count, positions, &out->arena,
+                                err));
     IMV_TRY(alloc_rows(out, scan.rows_left, columns, columns_count, err));
     out->count = imv_head_scan_next(&scan, scan.rows_left, out->timestamps, out->columns, values);
     const struct imv_label *label = rows->series->label;
@@ -427,6 +466,8 @@ struct newest {
     uint64_t *cells;
     bool *found;
     bool rising;
+    const struct imv_mask *mask; /* NULL: nothing is hidden */
+    uint64_t base;               /* of the sequences */
     uint64_t mine; /* columns found by this call: of equal timestamps the later arrival, which is seen first, stays */
     const struct imv_head_layout *layout;
     uint64_t present; /* columns that the layout has */
@@ -482,6 +523,7 @@ static void newest_from_block(struct newest *newest, const struct imv_head_block
             if (newest->rising) return;
             continue;
         }
+        if (row_hidden(newest->mask, newest->base, row)) continue;
         if (newest_from_row(newest, row, open)) *threshold = newest_threshold(newest);
     }
 }
@@ -497,10 +539,11 @@ static void newest_from_chain(struct newest *newest, struct prefix prefix) {
     }
 }
 
-void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const uint32_t *columns,
-                     size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found) {
+void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
+                     const uint32_t *columns, size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found) {
     struct prefix prefix = visible_rows(rows, sequence);
     if (prefix.rows == 0) return;
+    mask = mask_of_use(rows, mask, INT64_MIN, INT64_MAX);
     for (size_t c = 0; c < columns_count; c += 64) {
         struct newest newest = {
             .columns = columns + c,
@@ -509,6 +552,8 @@ void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, cons
             .cells = cells + c,
             .found = found + c,
             .rising = prefix.rising,
+            .mask = mask,
+            .base = chain_base(rows),
         };
         newest_from_chain(&newest, prefix);
     }

@@ -5,9 +5,10 @@
  *     LABEL     label id | name (to the end of the body)
  *     FIELD     label id | field id | type 1 | name (to the end of the body)
  *     SERIES    index in the shard | label id | tags (series_code.h)
+ *     DELETE    label id | from | last - from | series n, 0: all of the shard | index, then difference to the one before
  *     ROWS      label id | rows n, 1..1024 | columns c, 1..4096 | field id x c | series | timestamps | column x c
  *
- * Numbers without a size are varints. The columns of ROWS hold one entry per row, in the order of the rows; no field
+ * Numbers without a size are varints; `from` is a zigzag. The columns of ROWS hold one entry per row, in the order of the rows; no field
  * stands twice, and a column's type is its field's. Integers go as the zigzag of the (wrapping) difference to the row
  * before, the first to 0: rows of one group are mostly of one moment and of like magnitude.
  *
@@ -35,7 +36,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum record_kind { RECORD_LABEL = 1, RECORD_FIELD = 2, RECORD_SERIES = 3, RECORD_ROWS = 4 };
+enum record_kind { RECORD_LABEL = 1, RECORD_FIELD = 2, RECORD_SERIES = 3, RECORD_ROWS = 4, RECORD_DELETE = 5 };
 
 enum {
     RECORD_HEAD_BYTES = 5,
@@ -535,13 +536,47 @@ size_t imv_journal_bound(struct imv_journal_encoder *encoder, const struct imv_b
     return bytes;
 }
 
+/* ---- deletions ---- */
+
+enum { DELETION_BYTES_MAX = ID_BYTES_MAX + 10 + 10 + ID_BYTES_MAX }; /* but for the list */
+
+size_t imv_journal_deletion_series_max(size_t payload_bytes) {
+    size_t head = RECORD_HEAD_BYTES + DELETION_BYTES_MAX;
+    return payload_bytes <= head ? 0 : (payload_bytes - head) / ID_BYTES_MAX;
+}
+
+static imv_status put_deletion(const struct imv_journal_deletion *deletion, struct imv_buffer *payload) {
+    uint8_t *to;
+    size_t count = deletion->whole ? 0 : deletion->series_count;
+    imv_assert(deletion->from <= deletion->last && (deletion->whole || count > 0));
+    IMV_TRY(begin_record(payload, RECORD_DELETE, DELETION_BYTES_MAX + count * ID_BYTES_MAX, &to));
+    to = imv_put_varint(imv_put_varint(to, deletion->label->id), imv_zigzag(deletion->from));
+    to = imv_put_varint(to, (uint64_t)deletion->last - (uint64_t)deletion->from);
+    to = imv_put_varint(to, count);
+    uint32_t former = 0;
+    for (size_t i = 0; i < count; i++) {
+        imv_assert(i == 0 || deletion->series[i] > former);
+        to = imv_put_varint(to, deletion->series[i] - former);
+        former = deletion->series[i];
+    }
+    end_record(payload, to);
+    return IMV_OK;
+}
+
+imv_status imv_journal_encode_deletion(const struct imv_journal_deletion *deletion, struct imv_buffer *payload,
+                                       struct imv_error *err) {
+    imv_status status = put_deletion(deletion, payload);
+    if (status == IMV_OK) return IMV_OK;
+    return imv_fail(err, status, "journal: no room for a deletion of %zu series in a payload of %zu bytes",
+                    deletion->series_count, payload->size_max);
+}
+
 /* ---- decoding ---- */
 
 struct decoder {
     struct imv_catalog *catalog;
     uint32_t shard;
-    imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err);
-    void *context;
+    const struct imv_journal_visitor *visitor;
     /* The record being read. */
     const uint8_t *at, *end;
     uint8_t kind;
@@ -557,9 +592,9 @@ static struct imv_row *row_at(const struct decoder *decoder, uint32_t i) {
 }
 
 static imv_status bad(const struct decoder *decoder, const char *what, struct imv_error *err) {
-    static const char *const names[] = {"?", "LABEL", "FIELD", "SERIES", "ROWS"};
-    return imv_fail(err, IMV_CORRUPT, "journal: %s record: %s", names[decoder->kind <= RECORD_ROWS ? decoder->kind : 0],
-                    what);
+    static const char *const names[] = {"?", "LABEL", "FIELD", "SERIES", "ROWS", "DELETE"};
+    return imv_fail(err, IMV_CORRUPT, "journal: %s record: %s",
+                    names[decoder->kind <= RECORD_DELETE ? decoder->kind : 0], what);
 }
 
 /* Reads a number below or equal to max. */
@@ -754,9 +789,55 @@ static imv_status decode_rows(struct decoder *decoder, struct imv_error *err) {
     IMV_TRY(get_positions(decoder, shape, err));
     for (uint32_t i = 0; i < columns_count; i++) IMV_TRY(get_column(decoder, i, shape->fields[i]->type, err));
     if (decoder->at != decoder->end) return bad(decoder, "bytes behind its columns", err);
-    for (uint32_t i = 0; i < rows_count; i++) IMV_TRY(decoder->row(decoder->context, row_at(decoder, i), err));
+    for (uint32_t i = 0; i < rows_count; i++)
+        IMV_TRY(decoder->visitor->row(decoder->visitor->context, row_at(decoder, i), err));
     imv_arena_release(&decoder->strings);
     return IMV_OK;
+}
+
+/* Reads the list of a DELETE record, whose entries take a byte each at least. */
+static imv_status get_deleted(struct decoder *decoder, const struct imv_label *label, uint32_t *series, uint32_t count,
+                              struct imv_error *err) {
+    uint64_t index = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t step;
+        if (!get_number(decoder, UINT32_MAX, &step)) return bad(decoder, "bad index", err);
+        index += step;
+        if (i > 0 && step == 0) return bad(decoder, "a series stands twice", err);
+        const struct imv_series *found = NULL;
+        if (index <= UINT32_MAX) {
+            found = imv_catalog_series_by_id(decoder->catalog, (uint64_t)decoder->shard << 40 | index);
+        }
+        if (found == NULL || found->label != label) return bad(decoder, "no such series of the label", err);
+        series[i] = (uint32_t)index;
+    }
+    return decoder->at == decoder->end ? IMV_OK : bad(decoder, "bytes behind its series", err);
+}
+
+static imv_status decode_deletion(struct decoder *decoder, struct imv_error *err) {
+    struct imv_label *label = get_label(decoder);
+    if (label == NULL) return bad(decoder, "no such label", err);
+    uint64_t from, length;
+    uint32_t count;
+    const uint8_t *next = imv_get_varint(decoder->at, decoder->end, &from);
+    next = next == NULL ? NULL : imv_get_varint(next, decoder->end, &length);
+    if (next == NULL) return bad(decoder, "bad range", err);
+    decoder->at = next;
+    struct imv_journal_deletion deletion = {.label = label, .from = imv_unzigzag(from)};
+    if (length > (uint64_t)INT64_MAX - (uint64_t)deletion.from) return bad(decoder, "bad range", err);
+    deletion.last = (int64_t)((uint64_t)deletion.from + length);
+    if (!get_number(decoder, (uint64_t)(decoder->end - decoder->at), &count)) {
+        return bad(decoder, "bad series count", err);
+    }
+    deletion.whole = count == 0;
+    uint32_t *series = malloc(count * sizeof *series + 1);
+    if (series == NULL) return imv_fail(err, IMV_NO_MEMORY, "journal: no memory for %u series", count);
+    deletion.series = series;
+    deletion.series_count = count;
+    imv_status status = get_deleted(decoder, label, series, count, err);
+    if (status == IMV_OK) status = decoder->visitor->deletion(decoder->visitor->context, &deletion, err);
+    free(series);
+    return status;
 }
 
 static imv_status decode_record(struct decoder *decoder, struct imv_error *err) {
@@ -765,14 +846,14 @@ static imv_status decode_record(struct decoder *decoder, struct imv_error *err) 
         case RECORD_FIELD: return decode_field(decoder, err);
         case RECORD_SERIES: return decode_series(decoder, err);
         case RECORD_ROWS: return decode_rows(decoder, err);
+        case RECORD_DELETE: return decode_deletion(decoder, err);
         default: return bad(decoder, "unknown kind", err);
     }
 }
 
 imv_status imv_journal_decode(struct imv_catalog *catalog, uint32_t shard, const uint8_t *payload, size_t size,
-                              imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err),
-                              void *context, struct imv_error *err) {
-    struct decoder decoder = {.catalog = catalog, .shard = shard, .row = row, .context = context};
+                              const struct imv_journal_visitor *visitor, struct imv_error *err) {
+    struct decoder decoder = {.catalog = catalog, .shard = shard, .visitor = visitor};
     imv_arena_init(&decoder.strings, 64 * 1024, NULL);
     const uint8_t *at = payload, *end = payload + size;
     imv_status status = IMV_OK;

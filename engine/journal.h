@@ -1,9 +1,10 @@
-/* journal.h - what a journal group's payload says: definitions and rows, encoded by column.
+/* journal.h - what a journal group's payload says: definitions and rows, encoded by column, and deletions.
  *
  * A payload is a sequence of records: LABEL, FIELD, SERIES (definitions that this shard's journal does not hold yet and
  * that `meta` may not hold either) before the ROWS that use them. ROWS carries up to 1,024 rows of one shape:
  * series indices, timestamps and each field as a column of variable-length integers or raw cells, so that lz4 finds the
- * repetition. Row order within a series is kept. The exact bytes stand at the top of journal.c.
+ * repetition. Row order within a series is kept. DELETE deletes a time range of some series of a label, or of all that
+ * the shard has; it concerns the rows of the groups before it. The exact bytes stand at the top of journal.c.
  *
  * One encoder per shard, on the shard's thread. Decoding checks every byte: the payload passed its checksum, but a
  * record is bounded by its own length and every id must resolve.
@@ -35,9 +36,34 @@ size_t imv_journal_bound(struct imv_journal_encoder *encoder, const struct imv_b
 size_t imv_journal_series_bound(const struct imv_series *series);
 size_t imv_journal_fields_bound(const struct imv_label *label, uint32_t from, uint32_t end);
 
-/* Decodes a payload: makes the definitions in the catalog (series are marked journaled), then calls row for each row of
- * each ROWS record, in an order that keeps the order within each series. The row is valid during the call;
- * its strings are not behind its cells, so imv_row_bytes does not apply. IMV_CORRUPT. */
+/* The rows of these series of the label in this shard, or of all its series, within [from, last] are deleted. */
+struct imv_journal_deletion {
+    const struct imv_label *label;
+    int64_t from, last;
+    bool whole;
+    const uint32_t *series; /* unless whole: indices, strictly rising; at least one */
+    size_t series_count;
+};
+
+/* How many series a deletion may list to fit a payload of so many bytes. */
+size_t imv_journal_deletion_series_max(size_t payload_bytes);
+
+/* Appends a deletion. Its label and series are defined already, by the rows that made them visible. IMV_FULL,
+ * IMV_NO_MEMORY as above. */
+imv_status imv_journal_encode_deletion(const struct imv_journal_deletion *deletion, struct imv_buffer *payload,
+                                       struct imv_error *err);
+
+/* What imv_journal_decode calls, in the order of the records; what they get is valid during the call. A failure ends the
+ * decoding and is returned. */
+struct imv_journal_visitor {
+    /* For each row of each ROWS record, in an order that keeps the order within each series. The strings of the row are
+     * not behind its cells, so imv_row_bytes does not apply. */
+    imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err);
+    imv_status (*deletion)(void *context, const struct imv_journal_deletion *deletion, struct imv_error *err);
+    void *context;
+};
+
+/* Decodes a payload: makes the definitions in the catalog (series are marked journaled) and calls the visitor.
+ * IMV_CORRUPT. */
 imv_status imv_journal_decode(struct imv_catalog *catalog, uint32_t shard, const uint8_t *payload, size_t size,
-                              imv_status (*row)(void *context, const struct imv_row *row, struct imv_error *err),
-                              void *context, struct imv_error *err);
+                              const struct imv_journal_visitor *visitor, struct imv_error *err);

@@ -12,6 +12,8 @@ enum {
     GENERATION_VALUE_BYTES = 1 + 4,
     CLASS_KEY_BYTES = 2,
     CLASS_VALUE_BYTES_MIN = 1 + 8,
+    TOMBSTONE_KEY_BYTES = 1 + 4 + 4 + 4 + 8,
+    TOMBSTONE_VALUE_BYTES = 1 + 8 + 8 + 4,
     HASH_BYTES = 8,
 };
 
@@ -58,6 +60,10 @@ struct loading {
     struct imv_meta *meta;
     struct imv_part **parts;
     size_t count, capacity;
+    /* The tombstones of one shard, until those of the next come. */
+    uint32_t shard;
+    struct imv_tombstone *tombstones;
+    size_t tombstones_count, tombstones_capacity;
 };
 
 /* Records come in order of key, so the parts of a group come one after the other. */
@@ -86,6 +92,42 @@ static imv_status load_one_part(struct loading *loading, const uint8_t *key, con
     return load_part(key, value, part);
 }
 
+/* Makes the list of the shard whose tombstones are collected. */
+static imv_status load_list(struct loading *loading) {
+    struct imv_deletions **list = &loading->meta->deletions[loading->shard];
+    size_t count = loading->tombstones_count;
+    loading->tombstones_count = 0;
+    if (count == 0) return IMV_OK;
+    return imv_deletions_new(loading->tombstones, count, list, NULL);
+}
+
+static imv_status load_tombstone(struct loading *loading, const uint8_t *key, const uint8_t *value) {
+    uint32_t shard = imv_get_be32(key + 1);
+    if (shard >= IMV_SHARDS_MAX) return IMV_CORRUPT;
+    if (shard != loading->shard) IMV_TRY(load_list(loading));
+    loading->shard = shard;
+    if (loading->tombstones_count == loading->tombstones_capacity) {
+        size_t capacity = loading->tombstones_capacity == 0 ? 64 : loading->tombstones_capacity * 2;
+        struct imv_tombstone *grown = realloc(loading->tombstones, capacity * sizeof *grown);
+        if (grown == NULL) return IMV_NO_MEMORY;
+        loading->tombstones = grown;
+        loading->tombstones_capacity = capacity;
+    }
+    struct imv_tombstone *tombstone = &loading->tombstones[loading->tombstones_count++];
+    *tombstone = (struct imv_tombstone){
+        .label = imv_get_be32(key + 5),
+        .series = imv_get_be32(key + 9),
+        .position = imv_get_be64(key + 13),
+        .from = (int64_t)imv_get_u64(value + 1),
+        .last = (int64_t)imv_get_u64(value + 9),
+        .generation = imv_get_u32(value + 17),
+        .recorded = true,
+    };
+    bool sound = tombstone->from <= tombstone->last && tombstone->generation <= loading->meta->generation &&
+                 tombstone->position <= loading->meta->watermarks[shard];
+    return sound ? IMV_OK : IMV_CORRUPT;
+}
+
 /* One record whose checksum and version are right; size leaves the checksum out. */
 static imv_status load_value(struct loading *loading, struct imv_str key, const uint8_t *value, size_t size) {
     const uint8_t *bytes = (const uint8_t *)key.data;
@@ -102,6 +144,9 @@ static imv_status load_value(struct loading *loading, struct imv_str key, const 
     if (bytes[0] == 'G' && key.size == 1 && size == GENERATION_VALUE_BYTES) {
         meta->generation = imv_get_u32(value + 1);
         return IMV_OK;
+    }
+    if (bytes[0] == 'D' && key.size == TOMBSTONE_KEY_BYTES && size == TOMBSTONE_VALUE_BYTES) {
+        return load_tombstone(loading, bytes, value);
     }
     bool whole = size >= CLASS_VALUE_BYTES_MIN && (size - CLASS_VALUE_BYTES_MIN) % sizeof(uint32_t) == 0;
     if (bytes[0] == 'C' && key.size == CLASS_KEY_BYTES && whole)
@@ -143,8 +188,11 @@ imv_status imv_meta_load(struct imv_kv *kv, struct imv_meta *meta, struct imv_er
     struct loading loading = {.meta = meta};
     struct imv_kv_iterator *iterator = NULL;
     imv_status status = imv_kv_iterate(kv, IMV_KV_META, &iterator, err);
-    for (const char *kind = "PWGC"; *kind != '\0' && status == IMV_OK; kind++) {
+    for (const char *kind = "PWGCD"; *kind != '\0' && status == IMV_OK; kind++) {
         status = load_kind(&loading, iterator, *kind, err);
+    }
+    if (status == IMV_OK && load_list(&loading) != IMV_OK) {
+        status = imv_fail(err, IMV_NO_MEMORY, "meta: no memory to load");
     }
     if (status == IMV_OK) status = imv_parts_new(NULL, loading.parts, loading.count, &meta->parts, err);
     if (status != IMV_OK) {
@@ -152,12 +200,14 @@ imv_status imv_meta_load(struct imv_kv *kv, struct imv_meta *meta, struct imv_er
         imv_meta_release(meta, kv);
     }
     free(loading.parts);
+    free(loading.tombstones);
     imv_kv_iterator_free(iterator);
     return status;
 }
 
 void imv_meta_release(struct imv_meta *meta, struct imv_kv *kv) {
     for (size_t i = 0; i < IMV_CLASSES_MAX; i++) free(meta->classes[i].labels);
+    for (size_t i = 0; i < IMV_SHARDS_MAX; i++) imv_deletions_release(meta->deletions[i]);
     imv_parts_release(meta->parts, kv);
     *meta = (struct imv_meta){0};
 }
@@ -233,16 +283,45 @@ void imv_meta_put_part(struct imv_meta_batch *batch, const struct imv_part *part
     seal(batch);
 }
 
-void imv_meta_delete_part(struct imv_meta_batch *batch, const struct imv_part *part) {
-    uint8_t key[PART_KEY_BYTES];
-    part_key(key, part);
+static void record_delete(struct imv_meta_batch *batch, const void *key, size_t key_size) {
     struct imv_kv_change *change = change_new(batch);
-    struct imv_str copy = imv_arena_copy(&batch->arena, (struct imv_str){(char *)key, sizeof key});
+    struct imv_str copy = imv_arena_copy(&batch->arena, (struct imv_str){key, key_size});
     if (change == NULL || copy.data == NULL) {
         batch->failed = true;
         return;
     }
     change->key = copy;
+}
+
+void imv_meta_delete_part(struct imv_meta_batch *batch, const struct imv_part *part) {
+    uint8_t key[PART_KEY_BYTES];
+    part_key(key, part);
+    record_delete(batch, key, sizeof key);
+}
+
+static void tombstone_key(uint8_t key[TOMBSTONE_KEY_BYTES], uint32_t shard, const struct imv_tombstone *tombstone) {
+    key[0] = 'D';
+    imv_put_be32(key + 1, shard);
+    imv_put_be32(key + 5, tombstone->label);
+    imv_put_be32(key + 9, tombstone->series);
+    imv_put_be64(key + 13, tombstone->position);
+}
+
+void imv_meta_put_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone) {
+    uint8_t key[TOMBSTONE_KEY_BYTES];
+    tombstone_key(key, shard, tombstone);
+    uint8_t *value = record_new(batch, key, sizeof key, TOMBSTONE_VALUE_BYTES);
+    if (value == NULL) return;
+    imv_put_u64(value + 1, (uint64_t)tombstone->from);
+    imv_put_u64(value + 9, (uint64_t)tombstone->last);
+    imv_put_u32(value + 17, tombstone->generation);
+    seal(batch);
+}
+
+void imv_meta_delete_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone) {
+    uint8_t key[TOMBSTONE_KEY_BYTES];
+    tombstone_key(key, shard, tombstone);
+    record_delete(batch, key, sizeof key);
 }
 
 void imv_meta_put_watermark(struct imv_meta_batch *batch, uint32_t shard, uint64_t position) {

@@ -1,10 +1,13 @@
-/* meta.h - what the engine itself keeps in the `meta` family: parts, watermarks, the flush generation, classes.
+/* meta.h - what the engine itself keeps in the `meta` family: parts, watermarks, the flush generation, classes, tombstones.
  *
  *     key                    value
  *     P prefix 10            version 1 | order 4 | label_min 4 | label_max 4 | series_min 8 | series_max 8
  *                            | time_min 8 | time_max 8 | rows 8 | chunks 8 | bytes 8
  *     W shard 4 (BE)         version 1 | position 8: groups of the shard's journal up to it are in chunks
  *     G                      version 1 | generation 4: the highest ever given out
+ *     D shard 4 | label 4 | series 4 | position 8 (BE)
+ *                            version 1 | from 8 | last 8 | generation 4: a tombstone (deletions.h) whose journal group is in
+ *                            chunks; series is an index in the shard, all bits set: the whole label
  *     C class 1              version 1 | retention 8 | label 4 ...: rising ids of all labels ever written under the class
  *
  * Every value ends with the XXH3-64 of what stands before it, seeded with the hash of its key. The catalog owns the keys
@@ -16,6 +19,7 @@
 #pragma once
 
 #include "engine/catalog.h"
+#include "engine/deletions.h"
 #include "engine/parts.h"
 #include "storage/base/arena.h"
 
@@ -37,6 +41,7 @@ struct imv_meta {
     uint64_t watermarks[IMV_SHARDS_MAX];
     uint32_t generation;
     struct imv_class classes[IMV_CLASSES_MAX];
+    struct imv_deletions *deletions[IMV_SHARDS_MAX]; /* as loaded; whoever opens the shards takes them */
 };
 
 /* Reads everything. The caller releases meta. IMV_CORRUPT names the record. */
@@ -59,6 +64,8 @@ void imv_meta_delete_part(struct imv_meta_batch *batch, const struct imv_part *p
 void imv_meta_put_watermark(struct imv_meta_batch *batch, uint32_t shard, uint64_t position);
 void imv_meta_put_generation(struct imv_meta_batch *batch, uint32_t generation);
 void imv_meta_put_class(struct imv_meta_batch *batch, uint8_t class, const struct imv_class *value);
+void imv_meta_put_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone);
+void imv_meta_delete_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone);
 /* Durable on IMV_OK. After another failure than IMV_NO_MEMORY the store may hold the changes or not: the same batch may be
  * written again. */
 imv_status imv_meta_write(struct imv_meta_batch *batch, struct imv_kv *kv, struct imv_error *err);

@@ -27,12 +27,16 @@ struct batch_list {
     struct imv_batch *first, **end;
 };
 
-/* Batches whose rows are in one journal group. */
+/* What is in one journal group: batches of rows, or a part of a deletion. */
 struct group {
     uint64_t position;
     bool synced;
     struct imv_batch *batches; /* the ones that are not applied completely */
     const struct imv_row *row; /* of the first batch: the last row that is applied; NULL: none */
+    struct imv_deletion_request
+        *deletion; /* a reference; NULL: rows. Of it [deletion_from, deletion_from + deletion_count) */
+    size_t deletion_from, deletion_count;
+    bool deletion_last; /* nothing of it follows */
 };
 
 struct imv_shard {
@@ -46,11 +50,17 @@ struct imv_shard {
     uint64_t sequence;          /* of the newest row in a head; published in state->sequence */
     uint64_t applied_position;  /* all groups up to it are in heads or chunks */
     uint64_t released_position; /* what the journal has been told */
-    bool failed;                /* the journal is closed */
-    bool waiting;               /* there is work that no completion of ours will wake us for */
-    uint32_t next_source;       /* queue to look at first */
-    struct batch_list staged;   /* taken from the queues, in no group yet */
+    uint64_t replaying_position;
+    bool failed;              /* the journal is closed */
+    bool waiting;             /* there is work that no completion of ours will wake us for */
+    uint32_t next_source;     /* queue to look at first */
+    struct batch_list staged; /* taken from the queues, in no group yet */
     size_t staged_bytes;
+    struct imv_deletion_request *deletion;  /* of which something is in no group yet, with its reference; NULL: none */
+    size_t deletion_next;                   /* the first of its series that is in none */
+    size_t deletions_pending;               /* tombstones that all requests taken will still bring */
+    bool deletion_before;                   /* the last group was of a deletion: rows have their turn */
+    size_t deletions_unfrozen;              /* tombstones applied since the last head was frozen */
     struct imv_batch *encoded;              /* in payload, which the journal has not taken yet; NULL: none */
     struct imv_buffer payload;              /* its maximum is what a group may hold */
     struct group groups[IMV_WAL_IN_FLIGHT]; /* under way or durable and not applied, oldest first */
@@ -83,11 +93,18 @@ static bool active_has_rows(const struct imv_shard *shard) {
     return shard->active != NULL && imv_head_rows(shard->active) > 0;
 }
 
+/* A flush would move the watermark: a head without rows does it for deletions. */
+static bool worth_freezing(const struct imv_shard *shard) {
+    return active_has_rows(shard) || shard->deletions_unfrozen > 0;
+}
+
 /* Hands the active head over to the flush. A group that is applied in part stays above its end position: it would be
  * replayed whole, and its rows, being the same, win over themselves. */
 static void head_freeze(struct imv_shard *shard) {
-    imv_assert(active_has_rows(shard));
+    imv_assert(worth_freezing(shard));
+    if (shard->active == NULL && head_start(shard, NULL) != IMV_OK) return; /* other heads wait for their flush */
     publish(shard);
+    shard->deletions_unfrozen = 0;
     imv_engine_lock(shard->engine, IMV_RANK_STATE);
     struct imv_engine_head *entry = &shard->state->heads[shard->state->frozen_count];
     imv_assert(entry->head == shard->active);
@@ -119,10 +136,13 @@ static bool has_frozen(struct imv_shard *shard) {
 
 static bool freeze_due(struct imv_shard *shard) {
     const struct imv_engine *engine = shard->engine;
-    if (!active_has_rows(shard)) return false;
-    if (imv_head_bytes(shard->active) > imv_engine_head_share(engine) / 2) return true;
-    int64_t age_ns = imv_clock_monotonic_ns(engine->clock) - shard->active_since_ns;
-    if (age_ns >= engine->options.flush_age_ns) return true;
+    if (!worth_freezing(shard)) return false;
+    if (shard->deletions_unfrozen > IMV_TOMBSTONES_MAX / 4) return true; /* the flush may merge or drop them */
+    if (active_has_rows(shard)) {
+        if (imv_head_bytes(shard->active) > imv_engine_head_share(engine) / 2) return true;
+        int64_t age_ns = imv_clock_monotonic_ns(engine->clock) - shard->active_since_ns;
+        if (age_ns >= engine->options.flush_age_ns) return true;
+    }
     /* While one is being flushed, journal bytes stay where they are: another small head would not help. */
     return imv_wal_bytes(shard->wal) > engine->options.wal_bytes_max / 2 && !has_frozen(shard);
 }
@@ -130,7 +150,7 @@ static bool freeze_due(struct imv_shard *shard) {
 static void heads_turn(struct imv_shard *shard) {
     uint64_t ticket = atomic_load_explicit(&shard->engine->flush_ticket, memory_order_acquire);
     bool asked = ticket != shard->state->ticket_seen; /* written by this thread alone */
-    if ((asked && active_has_rows(shard)) || freeze_due(shard)) head_freeze(shard);
+    if ((asked && worth_freezing(shard)) || freeze_due(shard)) head_freeze(shard);
     if (asked) ticket_take(shard, ticket);
 }
 
@@ -157,8 +177,38 @@ static void batch_finish(struct imv_shard *shard, struct imv_batch *batch) {
     imv_batch_free(batch);
 }
 
+static imv_status deletion_apply(struct imv_shard *shard, const struct imv_journal_deletion *deletion,
+                                 uint64_t position, struct imv_error *err) {
+    publish(shard);
+    IMV_TRY(imv_deletion_apply(shard->engine, shard->index, deletion, shard->sequence, position, err));
+    shard->deletions_unfrozen += deletion->whole ? 1 : deletion->series_count;
+    return IMV_OK;
+}
+
+/* Of a deletion in parts the last one tells how it ended. */
+static void group_deletion_end(struct imv_shard *shard, struct group *group, const struct imv_error *err) {
+    if (group->deletion == NULL) return;
+    if (group->deletion_last)
+        imv_deletion_finish(shard->engine, group->deletion, err);
+    else
+        imv_deletion_release(group->deletion);
+    group->deletion = NULL;
+}
+
+/* False when memory is short. */
+static bool group_apply_deletion(struct imv_shard *shard, struct group *group) {
+    if (group->deletion == NULL) return true;
+    struct imv_journal_deletion part =
+        imv_deletion_part(group->deletion, shard->index, group->deletion_from, group->deletion_count);
+    if (deletion_apply(shard, &part, group->position, NULL) != IMV_OK) return false;
+    shard->deletions_pending -= group->deletion_count;
+    group_deletion_end(shard, group, NULL);
+    return true;
+}
+
 /* False when memory is short: the group goes on from where it is later. */
 static bool group_apply(struct imv_shard *shard, struct group *group, uint64_t *sources) {
+    if (!group_apply_deletion(shard, group)) return false;
     while (group->batches != NULL) {
         struct imv_batch *batch = group->batches;
         const struct imv_row *row;
@@ -214,15 +264,23 @@ static void batches_free(struct imv_batch *batch) {
     }
 }
 
-/* Frees all rows that are in no durable group. */
-static void undurable_drop(struct imv_shard *shard) {
+static void group_drop(struct imv_shard *shard, struct group *group, const struct imv_error *err) {
+    batches_free(group->batches);
+    group_deletion_end(shard, group, err);
+}
+
+/* Frees all rows that are in no durable group, and tells those who wait for deletions that these will not be. */
+static void undurable_drop(struct imv_shard *shard, const struct imv_error *err) {
+    if (shard->deletion != NULL) imv_deletion_finish(shard->engine, shard->deletion, err);
+    shard->deletion = NULL;
+    imv_deletions_refuse(shard->engine, shard->index, err);
     batches_free(shard->staged.first);
     shard->staged = (struct batch_list){NULL, &shard->staged.first};
     shard->staged_bytes = 0;
     batches_free(shard->encoded);
     shard->encoded = NULL;
     while (shard->groups_count > 0 && !shard->groups[shard->groups_count - 1].synced) {
-        batches_free(shard->groups[--shard->groups_count].batches);
+        group_drop(shard, &shard->groups[--shard->groups_count], err);
     }
 }
 
@@ -233,7 +291,7 @@ static void shard_fail(struct imv_shard *shard, const struct imv_error *cause) {
     struct imv_error err = *cause;
     imv_error_wrap(&err, err.status, "shard %u is closed for writing", shard->index);
     imv_log(IMV_LOG_ERROR, "shard", "%s", err.message);
-    undurable_drop(shard);
+    undurable_drop(shard, &err);
     imv_exchange_fail(&shard->engine->exchange, shard->index, &err);
     imv_exchange_made_room(&shard->engine->exchange);
 }
@@ -327,18 +385,61 @@ static bool may_start(const struct imv_shard *shard) {
     return imv_budget_used(budget) / reserve_numerator <= budget->bytes_max / reserve_denominator;
 }
 
+/* Takes the next request when the one before is in groups completely. */
+static void deletion_take(struct imv_shard *shard) {
+    if (shard->failed || shard->deletion != NULL) return;
+    shard->deletion = imv_deletion_take(shard->engine, shard->index, shard->deletions_pending);
+    if (shard->deletion == NULL) return;
+    shard->deletion_next = 0;
+    shard->deletions_pending += imv_deletion_count(shard->deletion, shard->index);
+}
+
+/* Encodes the next part of the deletion into payload and describes it as a group. False: there is none, it is the rows'
+ * turn, or not now. */
+static bool deletion_encode(struct imv_shard *shard, struct group *group) {
+    bool rows_wait = shard->staged.first != NULL || shard->encoded != NULL;
+    if (shard->deletion == NULL || shard->encoded != NULL || (rows_wait && shard->deletion_before)) return false;
+    size_t left = imv_deletion_count(shard->deletion, shard->index) - shard->deletion_next;
+    size_t count = imv_journal_deletion_series_max(shard->payload.size_max);
+    if (count > left) count = left;
+    *group = (struct group){.deletion = shard->deletion,
+                            .deletion_from = shard->deletion_next,
+                            .deletion_count = count,
+                            .deletion_last = count == left};
+    struct imv_journal_deletion part = imv_deletion_part(shard->deletion, shard->index, shard->deletion_next, count);
+    imv_buffer_reset(&shard->payload);
+    return imv_journal_encode_deletion(&part, &shard->payload, NULL) == IMV_OK;
+}
+
+static void deletion_started(struct imv_shard *shard, const struct group *group) {
+    shard->deletion_before = group->deletion != NULL;
+    if (!shard->deletion_before) return;
+    shard->deletion_next += group->deletion_count;
+    if (group->deletion_last)
+        shard->deletion = NULL;
+    else
+        imv_deletion_retain(group->deletion);
+    deletion_take(shard);
+}
+
 static void groups_start(struct imv_shard *shard) {
-    while (may_start(shard) && (shard->encoded != NULL || group_encode(shard))) {
+    deletion_take(shard);
+    while (may_start(shard)) {
+        struct group group = {0};
+        if (!deletion_encode(shard, &group)) {
+            if (shard->encoded == NULL && !group_encode(shard)) return;
+            group = (struct group){.batches = shard->encoded};
+        }
         struct imv_error err;
-        uint64_t position;
-        imv_status status = imv_wal_write(shard->wal, shard->payload.data, shard->payload.size, &position, &err);
+        imv_status status = imv_wal_write(shard->wal, shard->payload.data, shard->payload.size, &group.position, &err);
         if (status == IMV_BUSY || status == IMV_FULL) return;
         if (status != IMV_OK) {
             shard_fail(shard, &err);
             return;
         }
-        shard->groups[shard->groups_count++] = (struct group){.position = position, .batches = shard->encoded};
+        shard->groups[shard->groups_count++] = group;
         shard->encoded = NULL;
+        deletion_started(shard, &group);
     }
 }
 
@@ -354,6 +455,9 @@ void imv_shard_run(struct imv_shard *shard) {
     groups_apply(shard);
     journal_release(shard);
     queues_drain(shard);
+    if (shard->failed) {
+        imv_deletions_refuse(shard->engine, shard->index, imv_exchange_failure(&shard->engine->exchange, shard->index));
+    }
     heads_turn(shard);
     groups_start(shard);
     bool under_way = shard->groups_count > 0 && !shard->groups[shard->groups_count - 1].synced;
@@ -361,7 +465,7 @@ void imv_shard_run(struct imv_shard *shard) {
 }
 
 bool imv_shard_busy(const struct imv_shard *shard) {
-    return shard->staged.first != NULL || shard->encoded != NULL || shard->groups_count > 0;
+    return shard->staged.first != NULL || shard->encoded != NULL || shard->deletion != NULL || shard->groups_count > 0;
 }
 
 int64_t imv_shard_deadline_ns(const struct imv_shard *shard) {
@@ -393,10 +497,17 @@ static imv_status replay_row(void *context, const struct imv_row *row, struct im
     return row_apply(shard, row, err);
 }
 
+static imv_status replay_deletion(void *context, const struct imv_journal_deletion *deletion, struct imv_error *err) {
+    struct imv_shard *shard = context;
+    return deletion_apply(shard, deletion, shard->replaying_position, err);
+}
+
 static imv_status replay_group(void *context, uint64_t position, const uint8_t *payload, size_t size,
                                struct imv_error *err) {
     struct imv_shard *shard = context;
-    imv_status status = imv_journal_decode(shard->engine->catalog, shard->index, payload, size, replay_row, shard, err);
+    const struct imv_journal_visitor visitor = {.row = replay_row, .deletion = replay_deletion, .context = shard};
+    shard->replaying_position = position;
+    imv_status status = imv_journal_decode(shard->engine->catalog, shard->index, payload, size, &visitor, err);
     if (status != IMV_OK) return imv_error_wrap(err, status, "shard %u, group %" PRIu64, shard->index, position);
     shard->applied_position = position;
     publish(shard);
@@ -424,8 +535,10 @@ static imv_status journal_open(struct imv_shard *shard, struct imv_io *io, struc
 }
 
 static void shard_free(struct imv_shard *shard) {
-    undurable_drop(shard);
-    while (shard->groups_count > 0) batches_free(shard->groups[--shard->groups_count].batches);
+    struct imv_error err;
+    imv_fail(&err, IMV_CLOSED, "shard %u is closed", shard->index);
+    undurable_drop(shard, &err);
+    while (shard->groups_count > 0) group_drop(shard, &shard->groups[--shard->groups_count], &err);
     imv_journal_encoder_free(shard->encoder);
     imv_buffer_release(&shard->payload);
     free(shard);

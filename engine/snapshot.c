@@ -18,7 +18,9 @@ static struct imv_snapshot *snapshot_new(uint32_t shards_count) {
     return NULL;
 }
 
-/* The heads that are listed hold every row up to the sequence that is not in the parts of the same moment: rows leave the
+/* A deletion is listed after the sequence of the rows that it hides is published.
+ *
+ * The heads that are listed hold every row up to the sequence that is not in the parts of the same moment: rows leave the
  * list of heads and enter that of parts under the same lock, and a row's head is listed before its sequence is published. */
 static void shard_pin(const struct imv_engine_shard *state, struct imv_snapshot_shard *pinned) {
     pinned->heads_count = state->heads_count;
@@ -26,6 +28,8 @@ static void shard_pin(const struct imv_engine_shard *state, struct imv_snapshot_
         pinned->heads[i] = state->heads[i].head;
         imv_head_retain(pinned->heads[i]);
     }
+    pinned->deletions = state->deletions;
+    imv_deletions_retain(pinned->deletions);
     pinned->sequence = atomic_load_explicit(&state->sequence, memory_order_acquire);
 }
 
@@ -55,6 +59,7 @@ void imv_snapshot_release(struct imv_snapshot *snapshot) {
     for (uint32_t i = 0; i < snapshot->shards_count; i++) {
         struct imv_snapshot_shard *shard = &snapshot->shards[i];
         for (uint32_t k = 0; k < shard->heads_count; k++) imv_head_release(shard->heads[k]);
+        imv_deletions_release(shard->deletions);
     }
     imv_parts_release(snapshot->parts, snapshot->kv);
     uint32_t before = atomic_fetch_sub(&snapshot->engine->snapshots, 1);

@@ -1,8 +1,8 @@
 /* snapshot.h - one consistent view of everything that is durable.
  *
- * A snapshot pins, under one short lock: the heads of every shard with the shard's sequence, and the list of parts. A
- * row is in it when it was made visible before the snapshot was taken, whether it was still in a head or in a chunk;
- * never both, never neither. Taking one costs a few atomic increments; holding one costs the memory of the heads that
+ * A snapshot pins, under one short lock: the heads of every shard with the shard's sequence and tombstones, and the list
+ * of parts. A row is in it when it was made visible and not deleted before the snapshot was taken, whether it was still
+ * in a head or in a chunk; never both, never neither. Taking one costs a few atomic increments; holding one costs the memory of the heads that
  * are flushed meanwhile, so holders have deadlines.
  *
  * A snapshot may be used from any thread, by several at once for reading; take and release from any.
@@ -10,6 +10,7 @@
 #pragma once
 
 #include "engine/catalog.h"
+#include "engine/deletions.h"
 #include "engine/parts.h"
 
 struct imv_engine;
@@ -18,7 +19,8 @@ struct imv_head;
 enum { IMV_HEADS_MAX = 8 }; /* of one shard: the active one and those waiting to be flushed */
 
 struct imv_snapshot_shard {
-    uint64_t sequence; /* rows above it are left out */
+    uint64_t sequence;               /* rows above it are left out */
+    struct imv_deletions *deletions; /* what they hide is left out; referenced, NULL: nothing */
     uint32_t heads_count;
     struct imv_head *heads[IMV_HEADS_MAX]; /* oldest first; referenced */
 };

@@ -65,7 +65,7 @@ static void read_rows(const struct imv_head *head, struct imv_series *series, ui
     double start = now_ns();
     for (uint32_t i = 0; i < series_count; i++) {
         const struct imv_head_series *chain = imv_head_find(head, &series[i]);
-        if (imv_head_read(chain, UINT64_MAX, INT64_MIN, INT64_MAX, columns, columns_count, &rows, NULL) != IMV_OK)
+        if (imv_head_read(chain, UINT64_MAX, NULL, INT64_MIN, INT64_MAX, columns, columns_count, &rows, NULL) != IMV_OK)
             abort();
         count += rows.count;
     }
@@ -82,7 +82,7 @@ static void newest_values(const struct imv_head *head, struct imv_series *series
         int64_t timestamp;
         uint64_t cell;
         bool found = false;
-        imv_head_newest(imv_head_find(head, &series[i]), UINT64_MAX, &column, 1, &timestamp, &cell, &found);
+        imv_head_newest(imv_head_find(head, &series[i]), UINT64_MAX, NULL, &column, 1, &timestamp, &cell, &found);
         if (!found) abort();
     }
     printf("newest  %8u series:               %6.0f ns/series\n", series_count, (now_ns() - start) / series_count);

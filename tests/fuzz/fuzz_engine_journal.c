@@ -23,6 +23,14 @@ static imv_status read_row(void *context, const struct imv_row *row, struct imv_
     return IMV_OK;
 }
 
+static imv_status read_deletion(void *context, const struct imv_journal_deletion *deletion, struct imv_error *err) {
+    (void)err;
+    uint64_t *sum = context;
+    imv_assert(deletion->from <= deletion->last && deletion->whole == (deletion->series_count == 0));
+    for (size_t i = 0; i < deletion->series_count; i++) *sum += deletion->series[i];
+    return IMV_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct imv_kv_memory *disk;
     struct imv_kv *kv;
@@ -32,13 +40,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     imv_assert(imv_catalog_open(kv, 1, &catalog, NULL) == IMV_OK);
     struct imv_error err;
     uint64_t sum = 0;
-    imv_status status = imv_journal_decode(catalog, 0, data, size, read_row, &sum, &err);
+    struct imv_journal_visitor visitor = {.row = read_row, .deletion = read_deletion, .context = &sum};
+    imv_status status = imv_journal_decode(catalog, 0, data, size, &visitor, &err);
     imv_assert(status == IMV_OK || status == IMV_CORRUPT);
     if (status == IMV_OK) {
         /* A second replay of the same changes nothing. */
         uint32_t series_count = imv_catalog_series_count(catalog, 0);
         uint64_t again = 0;
-        imv_assert(imv_journal_decode(catalog, 0, data, size, read_row, &again, &err) == IMV_OK);
+        visitor.context = &again;
+        imv_assert(imv_journal_decode(catalog, 0, data, size, &visitor, &err) == IMV_OK);
         imv_assert(again == sum && imv_catalog_series_count(catalog, 0) == series_count);
     }
     imv_catalog_close(catalog);

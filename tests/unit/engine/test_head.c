@@ -117,7 +117,7 @@ static void check_read(const struct history *history, uint64_t sequence, const s
     uint32_t columns[8];
     size_t columns_count = random_columns(history, columns, prng);
     random_range(model, &from, &last, prng);
-    cr_assert_eq(imv_head_read(series, sequence, from, last, columns, columns_count, rows, NULL), IMV_OK);
+    cr_assert_eq(imv_head_read(series, sequence, NULL, from, last, columns, columns_count, rows, NULL), IMV_OK);
     size_t begin = rows_model_lower_bound(model, from);
     size_t end = last == INT64_MAX ? model->count : rows_model_lower_bound(model, last + 1);
     cr_assert_eq(rows->count, end > begin ? end - begin : 0);
@@ -138,7 +138,7 @@ static void check_read_all(const struct history *history, uint64_t sequence, con
             any |= model->rows[i]->has[id];
         if (any) columns[columns_count++] = id;
     }
-    cr_assert_eq(imv_head_read(series, sequence, from, last, NULL, 0, rows, NULL), IMV_OK);
+    cr_assert_eq(imv_head_read(series, sequence, NULL, from, last, NULL, 0, rows, NULL), IMV_OK);
     cr_assert(rows_model_matches(model, begin, rows, columns, columns_count));
 }
 
@@ -157,7 +157,7 @@ static void check_newest(const struct history *history, uint64_t sequence, const
         timestamps[i] = before[i] = model->count == 0 ? 0 : model->rows[any]->timestamp;
         cells[i] = 42;
     }
-    imv_head_newest(series, sequence, columns, count, timestamps, cells, found);
+    imv_head_newest(series, sequence, NULL, columns, count, timestamps, cells, found);
     for (uint32_t i = 0; i < count; i++) {
         int64_t timestamp;
         uint64_t cell;
@@ -239,9 +239,9 @@ Test(head, scan_in_pieces_equals_read) {
         imv_arena_init(&arena, 1024, NULL);
         struct imv_head_scan scan;
         const struct imv_head_series *series = imv_head_find(history.head, &history.series);
-        cr_assert_eq(
-            imv_head_scan_begin(&scan, series, UINT64_MAX, INT64_MIN, INT64_MAX, columns, 3, positions, &arena, NULL),
-            IMV_OK);
+        cr_assert_eq(imv_head_scan_begin(&scan, series, UINT64_MAX, NULL, INT64_MIN, INT64_MAX, columns, 3, positions,
+                                         &arena, NULL),
+                     IMV_OK);
         size_t at = 0, count;
         while ((count = imv_head_scan_next(&scan, 1 + imv_prng_below(&prng, 1024), timestamps, vectors, values)) > 0) {
             struct imv_rows rows = {
@@ -293,7 +293,7 @@ Test(head, strings_are_copied) {
     uint64_t cell;
     bool found = false;
     const uint32_t column = 4;
-    imv_head_newest(imv_head_find(head, &series), 1, &column, 1, &timestamp, &cell, &found);
+    imv_head_newest(imv_head_find(head, &series), 1, NULL, &column, 1, &timestamp, &cell, &found);
     cr_assert(found);
     cr_assert(imv_str_equal(imv_cell_str(cell), IMV_STR("alarm")));
     free(row);
@@ -399,9 +399,9 @@ Test(head, spent_budget_refuses_whole_rows) {
     imv_rows_init(&rows, NULL);
     const uint32_t columns[] = {0, 4, 9};
     for (uint32_t i = 0; i < 40; i++) {
-        cr_assert_eq(
-            imv_head_read(imv_head_find(head, &series[i]), UINT64_MAX, INT64_MIN, INT64_MAX, columns, 3, &rows, NULL),
-            IMV_OK);
+        cr_assert_eq(imv_head_read(imv_head_find(head, &series[i]), UINT64_MAX, NULL, INT64_MIN, INT64_MAX, columns, 3,
+                                   &rows, NULL),
+                     IMV_OK);
         cr_assert_eq(rows.count, models[i].count);
         cr_assert(rows_model_matches(&models[i], 0, &rows, columns, 3));
         rows_model_release(&models[i]);
@@ -449,8 +449,9 @@ Test(head, a_block_without_rows_is_replaced) {
     }
     struct imv_rows rows;
     imv_rows_init(&rows, NULL);
-    cr_assert_eq(imv_head_read(imv_head_find(head, &series), sequence, INT64_MIN, INT64_MAX, NULL, 0, &rows, NULL),
-                 IMV_OK);
+    cr_assert_eq(
+        imv_head_read(imv_head_find(head, &series), sequence, NULL, INT64_MIN, INT64_MAX, NULL, 0, &rows, NULL),
+        IMV_OK);
     const int64_t timestamps[] = {1, 3, 5, 6};
     cr_assert_eq(rows.count, 4);
     cr_assert_arr_eq(rows.timestamps, timestamps, sizeof timestamps);
@@ -474,7 +475,7 @@ Test(head, read_budget_is_respected) {
         struct imv_rows rows;
         imv_rows_init(&rows, &budget);
         const struct imv_head_series *series = imv_head_find(history.head, &history.series);
-        cr_assert_eq(imv_head_read(series, UINT64_MAX, INT64_MIN, INT64_MAX, NULL, 0, &rows, NULL), IMV_FULL);
+        cr_assert_eq(imv_head_read(series, UINT64_MAX, NULL, INT64_MIN, INT64_MAX, NULL, 0, &rows, NULL), IMV_FULL);
         imv_rows_release(&rows);
         imv_budget_release(&budget);
         history_free(&history);
@@ -568,13 +569,13 @@ static void *race_reader(void *context) {
         const struct imv_head_series *series = imv_head_find(race->head, &race->series[which]);
         if (series == NULL) continue;
         int64_t from = turn % 2 == 0 ? INT64_MIN : (int64_t)sequence - 200;
-        cr_assert_eq(imv_head_read(series, sequence, from, INT64_MAX, columns, 2, &rows, NULL), IMV_OK);
+        cr_assert_eq(imv_head_read(series, sequence, NULL, from, INT64_MAX, columns, 2, &rows, NULL), IMV_OK);
         check_race_rows(&rows, which, sequence);
         if (from == INT64_MIN) cr_assert_eq(rows.count, race_rows_expected(which, sequence));
         int64_t timestamp;
         uint64_t cell;
         bool found = false;
-        imv_head_newest(series, sequence, columns, 1, &timestamp, &cell, &found);
+        imv_head_newest(series, sequence, NULL, columns, 1, &timestamp, &cell, &found);
         cr_assert_eq(found, rows.count > 0);
         if (found) cr_assert_eq(timestamp, rows.timestamps[rows.count - 1]);
     }

@@ -109,15 +109,18 @@ enum { SERIES_MAX = 64 };
 struct sink {
     struct imv_buffer lines[SERIES_MAX];
     size_t rows;
+    struct imv_buffer deletions; /* a line each */
 };
 
 static void sink_init(struct sink *sink) {
     sink->rows = 0;
     for (int i = 0; i < SERIES_MAX; i++) imv_buffer_init(&sink->lines[i], 64 << 20);
+    imv_buffer_init(&sink->deletions, 64 << 20);
 }
 
 static void sink_release(struct sink *sink) {
     for (int i = 0; i < SERIES_MAX; i++) imv_buffer_release(&sink->lines[i]);
+    imv_buffer_release(&sink->deletions);
 }
 
 static imv_status sink_row(void *context, const struct imv_row *row, struct imv_error *err) {
@@ -126,6 +129,30 @@ static imv_status sink_row(void *context, const struct imv_row *row, struct imv_
     cr_assert_lt(row->series->index, SERIES_MAX);
     print_row(row, &sink->lines[row->series->index]);
     sink->rows++;
+    return IMV_OK;
+}
+
+static void print_deletion(const struct imv_journal_deletion *deletion, struct imv_buffer *out) {
+    imv_buffer_append_format(out, "%u %lld..%lld %d:", deletion->label->id, (long long)deletion->from,
+                             (long long)deletion->last, deletion->whole);
+    for (size_t i = 0; i < deletion->series_count; i++) imv_buffer_append_format(out, " %u", deletion->series[i]);
+    imv_buffer_append_char(out, '\n');
+}
+
+static imv_status sink_deletion(void *context, const struct imv_journal_deletion *deletion, struct imv_error *err) {
+    (void)err;
+    struct sink *sink = context;
+    print_deletion(deletion, &sink->deletions);
+    return IMV_OK;
+}
+
+static imv_status read_deletion(void *context, const struct imv_journal_deletion *deletion, struct imv_error *err) {
+    (void)err;
+    struct imv_buffer line;
+    imv_buffer_init(&line, 1 << 20);
+    print_deletion(deletion, &line);
+    *(size_t *)context += line.size;
+    imv_buffer_release(&line);
     return IMV_OK;
 }
 
@@ -147,7 +174,8 @@ static imv_status refuse_row(void *context, const struct imv_row *row, struct im
 static struct imv_str payload_view(const struct imv_buffer *payload) { return imv_buffer_view(payload); }
 
 static imv_status decode(struct store *store, struct imv_str payload, struct sink *sink, struct imv_error *err) {
-    return imv_journal_decode(store->catalog, 0, (const uint8_t *)payload.data, payload.size, sink_row, sink, err);
+    const struct imv_journal_visitor visitor = {.row = sink_row, .deletion = sink_deletion, .context = sink};
+    return imv_journal_decode(store->catalog, 0, (const uint8_t *)payload.data, payload.size, &visitor, err);
 }
 
 /* Random batches over a few labels, shapes and series. */
@@ -334,7 +362,8 @@ static imv_status decode_copy(struct store *store, const char *bytes, size_t siz
     uint8_t *exact = realloc(copy, size > 0 ? size : 1);
     size_t sum = 0;
     struct imv_error err = {0};
-    imv_status status = imv_journal_decode(store->catalog, 0, exact, size, read_row, &sum, &err);
+    const struct imv_journal_visitor visitor = {.row = read_row, .deletion = read_deletion, .context = &sum};
+    imv_status status = imv_journal_decode(store->catalog, 0, exact, size, &visitor, &err);
     if (status != IMV_OK) cr_assert(err.status == status && err.message[0] != 0);
     free(exact);
     return status;
@@ -487,8 +516,8 @@ Test(journal, a_row_that_is_refused_ends_the_decoding) {
     small_payload(&maker, &payload);
     struct store other = store_open();
     struct imv_error err;
-    cr_assert_eq(imv_journal_decode(other.catalog, 0, (uint8_t *)payload.data, payload.size, refuse_row, NULL, &err),
-                 IMV_FULL);
+    const struct imv_journal_visitor visitor = {.row = refuse_row, .deletion = read_deletion};
+    cr_assert_eq(imv_journal_decode(other.catalog, 0, (uint8_t *)payload.data, payload.size, &visitor, &err), IMV_FULL);
     cr_assert_str_eq(err.message, "no more rows");
     imv_buffer_release(&payload);
     store_close(&other);
@@ -508,8 +537,8 @@ Test(journal, a_payload_of_another_shard_is_refused) {
     cr_assert_eq(imv_kv_memory_open(disk, &kv, NULL), IMV_OK);
     cr_assert_eq(imv_catalog_open(kv, 3, &catalog, NULL), IMV_OK);
     size_t sum = 0;
-    cr_assert_eq(imv_journal_decode(catalog, 1, (uint8_t *)payload.data, payload.size, read_row, &sum, NULL),
-                 IMV_CORRUPT);
+    const struct imv_journal_visitor visitor = {.row = read_row, .deletion = read_deletion, .context = &sum};
+    cr_assert_eq(imv_journal_decode(catalog, 1, (uint8_t *)payload.data, payload.size, &visitor, NULL), IMV_CORRUPT);
     imv_catalog_close(catalog);
     imv_kv_close(kv);
     imv_kv_memory_free(disk);
