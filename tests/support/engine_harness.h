@@ -5,7 +5,9 @@
  * way. Background work is done by harness_background.
  *
  * The model is an array of cells (series, time, field), each of which remembers the value that was acknowledged last
- * and those written since. A read must show the acknowledged value or one that was written later, and nothing else.
+ * and those written since. A read must show the acknowledged value or one that was written later, and nothing else. A
+ * deletion writes a value below 0, which reads as nothing; while one is under way its series take no writes, nor is one
+ * begun while writes of them are, because the order of the two would be open.
  *
  * Header only: the engine's layer stands above the test support library. One thread.
  */
@@ -239,6 +241,78 @@ static inline void model_acknowledge(const struct model_write *write) {
     }
 }
 
+/* One deletion that is not acknowledged yet. */
+struct model_deletion {
+    struct imv_deletion_request *request; /* NULL: none */
+    bool series[HARNESS_SERIES];
+    int64_t from, last, value;
+};
+
+static inline bool model_deletes(const struct model_deletion *deletion, uint32_t series_index, uint32_t time_index) {
+    int64_t time = model_time(time_index);
+    return deletion->series[series_index] && deletion->from <= time && time <= deletion->last;
+}
+
+/* Begins to delete a time range of the series of a label (0 or 1) that `wanted` names, or of all. */
+static inline imv_status model_delete(struct harness *harness, struct model *model, struct model_deletion *deletion,
+                                      uint32_t label_index, const bool *wanted, int64_t from, int64_t last,
+                                      struct imv_error *err) {
+    char name[4];
+    snprintf(name, sizeof name, "m%u", label_index);
+    struct imv_catalog *catalog = imv_engine_catalog(harness->engine);
+    struct imv_label *label = imv_catalog_find_label(catalog, imv_str_from(name));
+    *deletion = (struct model_deletion){.from = from, .last = last, .value = -++model->next_value};
+    if (label == NULL) return IMV_OK;
+    struct imv_series **series, *chosen[HARNESS_SERIES];
+    size_t count, chosen_count = 0;
+    IMV_TRY(imv_catalog_select(catalog, label, NULL, NULL, &series, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        struct imv_str tag;
+        imv_assert(imv_series_tag(series[i], IMV_STR("s"), &tag));
+        uint32_t index = (uint32_t)(tag.data[0] - '0');
+        if (wanted != NULL && !wanted[index]) continue;
+        deletion->series[index] = true;
+        chosen[chosen_count++] = series[i];
+    }
+    free(series);
+    struct imv_deletion asked = {.label = label,
+                                 .whole = wanted == NULL,
+                                 .series = chosen,
+                                 .series_count = chosen_count,
+                                 .from = from,
+                                 .last = last};
+    imv_status status = imv_engine_delete_begin(harness->engine, &asked, &deletion->request, err);
+    if (status != IMV_OK) {
+        deletion->request = NULL;
+        return status;
+    }
+    for (uint32_t s = 0; s < HARNESS_SERIES; s++) {
+        for (uint32_t t = 0; t < HARNESS_TIMES; t++) {
+            if (!model_deletes(deletion, s, t)) continue;
+            for (uint32_t f = 0; f < HARNESS_FIELDS; f++) {
+                struct model_cell *cell = &model->cells[s][t][f];
+                imv_assert(cell->later_count < HARNESS_LATER_MAX);
+                cell->later[cell->later_count++] = deletion->value;
+            }
+        }
+    }
+    return IMV_OK;
+}
+
+/* Forgets the request; when it is done, what it deleted must not be read again. */
+static inline void model_delete_end(struct model *model, struct model_deletion *deletion, bool done) {
+    imv_engine_delete_end(deletion->request);
+    deletion->request = NULL;
+    for (uint32_t s = 0; s < HARNESS_SERIES && done; s++) {
+        for (uint32_t t = 0; t < HARNESS_TIMES; t++) {
+            if (!model_deletes(deletion, s, t)) continue;
+            for (uint32_t f = 0; f < HARNESS_FIELDS; f++) {
+                model->cells[s][t][f] = (struct model_cell){.acknowledged = true, .value = deletion->value};
+            }
+        }
+    }
+}
+
 static inline imv_status model_read_series(struct imv_cursor *cursor, struct imv_series *series, const uint32_t *fields,
                                            size_t fields_count, struct model_view *view, struct imv_error *err) {
     struct imv_str tag;
@@ -302,10 +376,10 @@ static inline imv_status model_read(struct imv_snapshot *snapshot, struct model_
 }
 
 static inline bool model_cell_allows(const struct model_cell *cell, bool present, int64_t value) {
-    if (!present) return !cell->acknowledged;
-    if (cell->acknowledged && value == cell->value) return true;
+    if (!present) value = 0;
+    if (!cell->acknowledged ? !present : value == (cell->value < 0 ? 0 : cell->value)) return true;
     for (uint32_t i = 0; i < cell->later_count; i++) {
-        if (cell->later[i] == value) return true;
+        if (value == (cell->later[i] < 0 ? 0 : cell->later[i])) return true;
     }
     return false;
 }

@@ -1,4 +1,5 @@
-/* A trace is 200 random operations from a seed: write, turn, flush, background, snapshot, read, restart, crash. It is run
+/* A trace is 200 random operations from a seed: write, delete, turn, flush, background, snapshot, read, restart,
+ * crash. It is run
  * once to count the operations of the disk and of the store, then again and again with a fault at each of them. After
  * every recovery the model decides: nothing acknowledged is missing or older than it was, nothing is there that was not
  * written, nothing is stored twice.
@@ -35,6 +36,8 @@ struct trace {
     uint32_t next_time[HARNESS_SERIES];
     struct model_write writes[WRITES_MAX]; /* not acknowledged, oldest first */
     uint32_t writes_count;
+    struct model_deletion deletion; /* the one under way */
+    uint64_t deletions;
     struct imv_snapshot *snapshots[SNAPSHOTS_MAX];
     struct model_view views[SNAPSHOTS_MAX];
     struct model_view view; /* of the read at hand */
@@ -175,6 +178,7 @@ static bool restart(struct trace *trace, bool crash) {
     }
     if (crash) power_cut(trace);
     harness_close(&trace->harness);
+    model_delete_end(&trace->model, &trace->deletion, false);
     if (!crash && power_lost(trace)) power_cut(trace);
     if (!crash) trace->restarts++;
     return reopen(trace);
@@ -193,6 +197,10 @@ static void acknowledge(struct trace *trace) {
         }
     }
     trace->writes_count = kept;
+    if (trace->deletion.request == NULL) return;
+    if (imv_engine_delete_check(trace->harness.engine, trace->deletion.request, NULL) != IMV_OK) return;
+    model_delete_end(&trace->model, &trace->deletion, true);
+    trace->deletions++;
 }
 
 static uint32_t draw(struct trace *trace, uint32_t bound) { return (uint32_t)imv_prng_below(&trace->prng, bound); }
@@ -208,6 +216,7 @@ static bool do_write(struct trace *trace) {
         series -= series % harness->shards;
         series += write->writer; /* the order of two writers' rows is not defined: each has its own series */
         if (series >= HARNESS_SERIES) continue;
+        if (trace->deletion.request != NULL && trace->deletion.series[series]) continue;
         uint32_t time = trace->unique ? trace->next_time[series] : draw(trace, HARNESS_TIMES);
         if (time >= HARNESS_TIMES || trace->model.cells[series][time][0].later_count > 20 ||
             trace->model.cells[series][time][1].later_count > 20) {
@@ -220,6 +229,29 @@ static bool do_write(struct trace *trace) {
     imv_writer_mark(harness->writer[write->writer], write->marks);
     imv_writer_send(harness->writer[write->writer]);
     trace->writes_count++;
+    return true;
+}
+
+/* Deletes a range of one label, or of some of its series, of which no write is under way. */
+static bool do_delete(struct trace *trace) {
+    if (trace->deletion.request != NULL || trace->unique) return true;
+    uint32_t label = draw(trace, 2);
+    bool whole = draw(trace, 3) == 0, wanted[HARNESS_SERIES] = {false};
+    for (uint32_t s = label; s < HARNESS_SERIES; s += 2) {
+        wanted[s] = whole || draw(trace, 2) == 0;
+        for (uint32_t t = 0; t < HARNESS_TIMES && wanted[s]; t++) {
+            if (trace->model.cells[s][t][0].later_count + trace->model.cells[s][t][1].later_count == 0) continue;
+            if (whole) return true;
+            wanted[s] = false;
+        }
+    }
+    int64_t a = model_time(draw(trace, HARNESS_TIMES)), b = model_time(draw(trace, HARNESS_TIMES));
+    int64_t from = a < b ? a : b, last = a < b ? b : a;
+    if (draw(trace, 8) == 0) from = INT64_MIN;
+    if (draw(trace, 8) == 0) last = INT64_MAX;
+    imv_status status = model_delete(&trace->harness, &trace->model, &trace->deletion, label, whole ? NULL : wanted,
+                                     from, last, &trace->err);
+    HOLD(status == IMV_OK, "delete");
     return true;
 }
 
@@ -246,8 +278,10 @@ static void do_flush(struct trace *trace) {
 static bool step(struct trace *trace) {
     uint32_t kind = draw(trace, 100);
     bool did_work, holds = true;
-    if (kind < 50)
+    if (kind < 45)
         holds = do_write(trace);
+    else if (kind < 50)
+        holds = do_delete(trace);
     else if (kind < 70)
         harness_turn(&trace->harness);
     else if (kind < 80)
@@ -321,6 +355,7 @@ static bool run(uint64_t seed, uint32_t shards, bool unique, const struct fault 
     if (disk != NULL) *disk = imv_sim_operations(trace->harness.sim);
     if (store != NULL) *store = imv_kv_memory_operations(trace->harness.kv_memory);
     while (trace->snapshots_count > 0) imv_snapshot_release(trace->snapshots[--trace->snapshots_count]);
+    imv_engine_delete_end(trace->deletion.request);
     harness_close(&trace->harness);
     imv_kv_memory_free(trace->harness.kv_memory);
     imv_sim_free(trace->harness.sim);

@@ -19,6 +19,7 @@ enum { SHARDS = 2, SERIES = 6, ROWS = 1500, READERS = 2 };
 static struct imv_engine *engine;
 static char directory[256];
 static _Atomic uint32_t acknowledged[SHARDS][SERIES]; /* rows 0..n-1 of that writer's series are durable */
+static _Atomic uint32_t deleted[SHARDS][SERIES];      /* rows 0..n-1 are gone for good */
 static _Atomic uint32_t writers_done;
 static _Atomic bool stop;
 
@@ -82,24 +83,52 @@ static void *shard_main(void *argument) {
     return NULL;
 }
 
-/* Reads one series whole: rows 0, 1, 2, ... without a gap, at least as many as were acknowledged. */
-static void read_series(struct imv_cursor *cursor, struct imv_series *series, uint32_t at_least) {
-    uint32_t count = 0;
+/* Reads one series whole: rows without a gap, from one that is not deleted on, to the last that was acknowledged at
+ * least. */
+static void read_series(struct imv_cursor *cursor, struct imv_series *series, uint32_t from, uint32_t at_least) {
+    uint32_t count = UINT32_MAX;
     const struct imv_rows *rows;
     cr_assert_eq(imv_cursor_seek(cursor, series, INT64_MIN, INT64_MAX, NULL), IMV_OK);
     do {
         cr_assert_eq(imv_cursor_next(cursor, &rows, NULL), IMV_OK);
         for (size_t i = 0; i < rows->count; i++, count++) {
+            if (count == UINT32_MAX) count = (uint32_t)rows->columns[0].cells[i];
+            cr_assert_geq(count, from);
             cr_assert_eq(rows->timestamps[i], (int64_t)count * 3600 * 1000000000);
             cr_assert_eq(rows->columns[0].cells[i], count);
         }
     } while (rows->count > 0);
-    cr_assert_geq(count, at_least);
+    cr_assert(at_least == 0 || (count != UINT32_MAX && count >= at_least));
+}
+
+/* Deletes the older half of what is acknowledged of a series. */
+static void delete_half(uint32_t shard, uint32_t index) {
+    struct imv_catalog *catalog = imv_engine_catalog(engine);
+    struct imv_label *label = imv_catalog_find_label(catalog, IMV_STR("t"));
+    uint32_t rows = atomic_load(&acknowledged[shard][index]) / 2;
+    if (label == NULL || rows == 0) return;
+    char text[16];
+    snprintf(text, sizeof text, "%u-%u", shard, index);
+    struct imv_str value = imv_str_from(text);
+    struct imv_tag_selector selector = {.kind = IMV_TAG_IN, .key = IMV_STR("s"), .values = &value, .values_count = 1};
+    struct imv_series **series;
+    size_t count;
+    struct imv_error err;
+    cr_assert_eq(imv_catalog_select(catalog, label, &selector, NULL, &series, &count, NULL), IMV_OK);
+    struct imv_deletion deletion = {.label = label,
+                                    .series = series,
+                                    .series_count = count,
+                                    .from = INT64_MIN,
+                                    .last = (int64_t)(rows - 1) * 3600 * 1000000000};
+    cr_assert_eq(imv_engine_delete(engine, &deletion, INT64_C(30) * 1000000000, &err), IMV_OK, "%s", err.message);
+    atomic_store(&deleted[shard][index], rows);
+    free(series);
 }
 
 static void read_all(void) {
-    uint32_t at_least[SHARDS][SERIES];
+    uint32_t at_least[SHARDS][SERIES], from[SHARDS][SERIES];
     for (uint32_t i = 0; i < SHARDS * SERIES; i++) {
+        from[i / SERIES][i % SERIES] = atomic_load(&deleted[i / SERIES][i % SERIES]);
         at_least[i / SERIES][i % SERIES] =
             atomic_load_explicit(&acknowledged[i / SERIES][i % SERIES], memory_order_acquire);
     }
@@ -120,7 +149,8 @@ static void read_all(void) {
         for (size_t i = 0; i < count; i++) {
             struct imv_str tag;
             cr_assert(imv_series_tag(series[i], IMV_STR("s"), &tag));
-            read_series(cursor, series[i], at_least[tag.data[0] - '0'][tag.data[2] - '0']);
+            int shard = tag.data[0] - '0', index = tag.data[2] - '0';
+            read_series(cursor, series[i], from[shard][index], at_least[shard][index]);
         }
         imv_cursor_free(cursor);
         free(series);
@@ -149,14 +179,15 @@ static void open_engine(struct imv_kv *kv, bool background) {
     cr_assert_eq(imv_engine_open(&options, &engine, &err), IMV_OK, "%s", err.message);
 }
 
-/* Writes, reads and flushes at once; with a kv of its own the store is in memory. */
+/* Writes, reads, deletes and flushes at once; with a kv of its own the store is in memory. */
 static void run(struct imv_kv *kv) {
     pthread_t shards[SHARDS], readers[READERS];
     open_engine(kv, true);
     for (uintptr_t i = 0; i < SHARDS; i++) { cr_assert_eq(pthread_create(&shards[i], NULL, shard_main, (void *)i), 0); }
     while (!imv_engine_recovered(engine)) sched_yield();
     for (int i = 0; i < READERS; i++) cr_assert_eq(pthread_create(&readers[i], NULL, reader_main, NULL), 0);
-    while (atomic_load(&writers_done) < SHARDS) {
+    for (uint32_t turn = 0; atomic_load(&writers_done) < SHARDS; turn++) {
+        delete_half(turn % SHARDS, turn / SHARDS % SERIES);
         struct imv_error err;
         cr_assert_eq(imv_engine_flush(engine, INT64_C(30) * 1000000000, &err), IMV_OK, "%s", err.message);
         cr_assert_eq(imv_engine_set_retention(engine, IMV_STR("other"), 1000, &err), IMV_OK, "%s", err.message);
@@ -178,8 +209,8 @@ static void fresh(void) {
 static void remove_directory(void) { test_directory_remove(directory); }
 
 Test(engine_threads, shards_readers_and_flushes_agree, .init = fresh, .fini = remove_directory) {
-    /* While rows are written, flushed and read by different threads, every snapshot shows each series without a gap and
-     * with all rows that were acknowledged before it was taken. */
+    /* While rows are written, flushed, deleted and read by different threads, every snapshot shows each series without a
+     * gap, with all rows that were acknowledged and none that were deleted before it was taken. */
     struct imv_kv_memory *memory;
     struct imv_kv *kv;
     cr_assert_eq(imv_kv_memory_new(1, &memory, NULL), IMV_OK);

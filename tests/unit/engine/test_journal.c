@@ -351,6 +351,10 @@ static void small_payload(struct maker *maker, struct imv_buffer *payload) {
     struct imv_batch *batches = random_batches(maker, 2, 40);
     imv_buffer_init(payload, 1 << 20);
     cr_assert_eq(imv_journal_encode(encoder, batches, payload, NULL), IMV_OK);
+    struct imv_series *series = imv_batch_next_row(batches, NULL)->series;
+    struct imv_journal_deletion deletion = {
+        .label = series->label, .from = INT64_MIN, .last = 77, .series = &series->index, .series_count = 1};
+    cr_assert_eq(imv_journal_encode_deletion(&deletion, payload, NULL), IMV_OK);
     free_batches(batches);
     imv_journal_encoder_free(encoder);
 }
@@ -596,5 +600,83 @@ Test(journal, rows_that_contradict_the_catalog_are_refused) {
     put_record(&payload, 5, "", 0);
     cr_assert_eq(decode_copy(&store, payload.data, payload.size), IMV_CORRUPT);
     imv_buffer_release(&payload);
+    store_close(&store);
+}
+
+/* What a payload of one deletion says after it was decoded. */
+static void expect_deletion(struct store *store, const struct imv_journal_deletion *deletion) {
+    struct imv_buffer payload, expected;
+    struct sink sink;
+    imv_buffer_init(&payload, 1 << 20);
+    imv_buffer_init(&expected, 1 << 20);
+    sink_init(&sink);
+    cr_assert_eq(imv_journal_encode_deletion(deletion, &payload, NULL), IMV_OK);
+    cr_assert_eq(decode(store, payload_view(&payload), &sink, NULL), IMV_OK);
+    print_deletion(deletion, &expected);
+    cr_assert(imv_str_equal(imv_buffer_view(&sink.deletions), imv_buffer_view(&expected)));
+    cr_assert_eq(sink.rows, 0);
+    sink_release(&sink);
+    imv_buffer_release(&payload);
+    imv_buffer_release(&expected);
+}
+
+Test(journal, deletions_come_back) {
+    /* A deletion of some series, of all, of any range, decodes to what it was. */
+    struct store store = store_open();
+    struct imv_label *label, *other;
+    cr_assert_eq(imv_catalog_label(store.catalog, IMV_STR("cpu"), &label, NULL), IMV_OK);
+    cr_assert_eq(imv_catalog_label(store.catalog, IMV_STR("mem"), &other, NULL), IMV_OK);
+    uint32_t indices[300];
+    size_t count = 0;
+    for (int i = 0; i < 400; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", i);
+        struct imv_tag tag = {IMV_STR("h"), imv_str_from(name)};
+        struct imv_series *series;
+        cr_assert_eq(imv_catalog_series(store.catalog, i % 4 == 3 ? other : label, &tag, 1, &series, NULL), IMV_OK);
+        if (i % 4 != 3 && count < 300) indices[count++] = series->index;
+    }
+    static const int64_t times[] = {INT64_MIN, -1, 0, 1700000000000000000, INT64_MAX};
+    for (size_t a = 0; a < 5; a++) {
+        for (size_t b = a; b < 5; b++) {
+            struct imv_journal_deletion deletion = {.label = label, .from = times[a], .last = times[b], .whole = true};
+            expect_deletion(&store, &deletion);
+            deletion.whole = false;
+            deletion.series = indices + a;
+            deletion.series_count = b == 4 ? count - a : 1;
+            expect_deletion(&store, &deletion);
+        }
+    }
+    store_close(&store);
+}
+
+Test(journal, deletions_of_what_is_not_there_are_refused) {
+    /* A deletion that names a series of another label or none at all, or one that a payload has no room for. */
+    struct store store = store_open();
+    struct imv_label *label, *other;
+    struct imv_series *series;
+    struct imv_tag tag = {IMV_STR("h"), IMV_STR("1")};
+    cr_assert_eq(imv_catalog_label(store.catalog, IMV_STR("cpu"), &label, NULL), IMV_OK);
+    cr_assert_eq(imv_catalog_label(store.catalog, IMV_STR("mem"), &other, NULL), IMV_OK);
+    cr_assert_eq(imv_catalog_series(store.catalog, label, &tag, 1, &series, NULL), IMV_OK);
+    uint32_t indices[] = {series->index, series->index + 1};
+    struct imv_journal_deletion deletions[] = {
+        {.label = other, .last = 1, .series = indices, .series_count = 1},
+        {.label = label, .last = 1, .series = indices + 1, .series_count = 1},
+        {.label = label, .last = 1, .series = indices, .series_count = 2},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct imv_buffer payload;
+        imv_buffer_init(&payload, 1 << 20);
+        cr_assert_eq(imv_journal_encode_deletion(&deletions[i], &payload, NULL), IMV_OK);
+        cr_assert_eq(decode_copy(&store, payload.data, payload.size), IMV_CORRUPT);
+        imv_buffer_release(&payload);
+        imv_buffer_init(&payload, 20);
+        cr_assert_eq(imv_journal_encode_deletion(&deletions[i], &payload, NULL), IMV_FULL);
+        cr_assert_eq(payload.size, 0);
+        imv_buffer_release(&payload);
+    }
+    size_t most = imv_journal_deletion_series_max(1000);
+    cr_assert(most > 150 && imv_journal_deletion_series_max(10) == 0);
     store_close(&store);
 }

@@ -238,6 +238,9 @@ static struct imv_meta_batch filled_batch(struct imv_meta *meta) {
     imv_meta_put_part(&batch, &part);
     imv_meta_put_watermark(&batch, 3, 44);
     imv_meta_put_generation(&batch, 9);
+    struct imv_tombstone tombstone = {
+        .series = 6, .label = 7, .from = -5, .last = INT64_MAX, .position = 44, .generation = 9};
+    imv_meta_put_tombstone(&batch, 3, &tombstone);
     uint8_t class;
     *meta = (struct imv_meta){0};
     cr_assert_eq(imv_meta_class(meta, 7, 1000, &class, NULL), IMV_OK);
@@ -247,7 +250,7 @@ static struct imv_meta_batch filled_batch(struct imv_meta *meta) {
 }
 
 Test(meta, what_is_written_is_loaded, .init = store_open, .fini = store_close) {
-    /* Parts, watermarks, generation and classes read back as they were, and a deleted part does not. */
+    /* Parts, watermarks, generation, classes and tombstones read back as they were, and deleted ones do not. */
     struct imv_meta given, meta;
     struct imv_meta_batch batch = filled_batch(&given);
     cr_assert_eq(imv_meta_write(&batch, kv, NULL), IMV_OK);
@@ -263,13 +266,19 @@ Test(meta, what_is_written_is_loaded, .init = store_open, .fini = store_close) {
     cr_assert(meta.watermarks[3] == 44 && meta.watermarks[0] == 0 && meta.generation == 9);
     cr_assert(meta.classes[1].used && meta.classes[1].retention_ns == 1000 && meta.classes[1].labels_count == 2);
     cr_assert(meta.classes[1].labels[0] == 5 && meta.classes[1].labels[1] == 7);
+    cr_assert(meta.deletions[0] == NULL && meta.deletions[3]->count == 1);
+    const struct imv_tombstone *tombstone = &meta.deletions[3]->items[0];
+    cr_assert(tombstone->series == 6 && tombstone->label == 7 && tombstone->from == -5);
+    cr_assert(tombstone->last == INT64_MAX && tombstone->position == 44 && tombstone->generation == 9);
+    cr_assert(tombstone->recorded && tombstone->sequence == 0);
     imv_meta_batch_init(&batch);
     imv_meta_delete_part(&batch, part);
+    imv_meta_delete_tombstone(&batch, 3, tombstone);
     cr_assert_eq(imv_meta_write(&batch, kv, NULL), IMV_OK);
     imv_meta_batch_release(&batch);
     imv_meta_release(&meta, kv);
     cr_assert_eq(imv_meta_load(kv, &meta, NULL), IMV_OK);
-    cr_assert_eq(meta.parts->count, 0);
+    cr_assert(meta.parts->count == 0 && meta.deletions[3] == NULL);
     imv_meta_release(&meta, kv);
 }
 
@@ -346,4 +355,26 @@ Test(meta, classes_are_shared_by_retention_and_never_too_short) {
     cr_assert_eq(imv_meta_class(&meta, 1, 1000000, &class, NULL), IMV_OK);
     cr_assert_eq(class, 0);
     for (int i = 0; i < IMV_CLASSES_MAX; i++) free(meta.classes[i].labels);
+}
+
+Test(meta, tombstones_that_cannot_be_are_refused, .init = store_open, .fini = store_close) {
+    /* One above the watermark, of a generation that was never given out, or with its range the wrong way round. */
+    for (int i = 0; i < 4; i++) {
+        struct imv_meta meta;
+        struct imv_meta_batch batch = filled_batch(&meta);
+        imv_meta_release(&meta, kv);
+        struct imv_tombstone tombstone = {.label = 1, .from = 2, .last = 2, .position = 44, .generation = 9};
+        if (i == 1) tombstone.position = 45;
+        if (i == 2) tombstone.generation = 10;
+        if (i == 3) tombstone.from = 3;
+        imv_meta_put_tombstone(&batch, 3, &tombstone);
+        cr_assert_eq(imv_meta_write(&batch, kv, NULL), IMV_OK);
+        cr_assert_eq(imv_meta_load(kv, &meta, NULL), i == 0 ? IMV_OK : IMV_CORRUPT);
+        imv_meta_batch_release(&batch);
+        imv_meta_batch_init(&batch);
+        imv_meta_delete_tombstone(&batch, 3, &tombstone);
+        cr_assert_eq(imv_meta_write(&batch, kv, NULL), IMV_OK);
+        imv_meta_batch_release(&batch);
+        if (i == 0) imv_meta_release(&meta, kv);
+    }
 }
