@@ -40,7 +40,9 @@ imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **ro
  * from the next seek on, for every series. */
 void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint8_t *needs);
 
-/* Appends buckets of the series to a list until that is full or the series is at its end (*more false). A vector that lies
+/* Appends buckets of the series to a list until that is full, the series is at its end (*more false), or some milliseconds
+ * have passed, so that the caller can look at its deadline: the next call may then go on in the same bucket with another
+ * entry. A vector that lies
  * in one bucket and that no other source overlaps is answered by its statistics; other rows are decoded. Errors as
  * imv_cursor_next; the list is then of no use. */
 imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *more,

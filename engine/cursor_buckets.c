@@ -2,6 +2,12 @@
 
 #include "storage/base/assert.h"
 
+enum {
+    /* Of one call: a millisecond or two of decoding a few columns. */
+    BATCHES_MAX = 64,
+    VECTORS_MAX = 8192, /* answered by statistics */
+};
+
 void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint8_t *needs) {
     imv_assert(width >= 0);
     cursor->bucket_width = width;
@@ -96,7 +102,8 @@ static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_so
         if (index < 0)
             *statistics = (struct imv_chunk_statistics){0};
         else
-            imv_chunk_statistics(&source->chunk, (uint32_t)index, source->vector_index, statistics);
+            IMV_TRY(
+                imv_cursor_statistics(cursor, &source->chunk, (uint32_t)index, source->vector_index, statistics, err));
         *told = is_told(cursor, c, statistics, rows);
     }
     return IMV_OK;
@@ -138,11 +145,12 @@ static imv_status prepare(struct imv_cursor *cursor, struct imv_error *err) {
     return cursor->bucket_statistics == NULL ? imv_cursor_fail_alloc(cursor, err) : IMV_OK;
 }
 
-/* Takes from statistics what can be; *stop: the list is full, or rows must be decoded (*decode). */
+/* Takes from statistics what can be. *decode: rows must be decoded next; else the list is full, or it is time to look
+ * around. */
 static imv_status answer_vectors(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *decode,
                                  struct imv_error *err) {
     *decode = true;
-    for (;;) {
+    for (int vectors = 0; vectors < VECTORS_MAX; vectors++) {
         int64_t limit;
         bool limited;
         struct imv_source *source;
@@ -164,16 +172,17 @@ imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets
     IMV_TRY(prepare(cursor, err));
     cursor->bucket_open = false;
     *more = true;
-    for (;;) {
+    for (int batches = 0; batches < BATCHES_MAX; batches++) {
         bool decode;
         if (cursor->bucket_rows != NULL && !add_rows(cursor, buckets)) return IMV_OK;
         IMV_TRY(answer_vectors(cursor, buckets, &decode, err));
         if (!decode) return IMV_OK;
         IMV_TRY(imv_cursor_next(cursor, &cursor->bucket_rows, err));
         cursor->bucket_row = 0;
-        if (cursor->bucket_rows->count == 0) break;
+        if (cursor->bucket_rows->count > 0) continue;
+        cursor->bucket_rows = NULL;
+        *more = false;
+        break;
     }
-    cursor->bucket_rows = NULL;
-    *more = false;
     return IMV_OK;
 }

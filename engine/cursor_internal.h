@@ -171,3 +171,6 @@ imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct
 /* The index of a column of the cursor in a chunk, -1 when it is not there; IMV_CORRUPT: it has another type. */
 imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct imv_chunk *chunk, size_t column,
                                   int *index, struct imv_error *err);
+/* The statistics of a vector of a chunk. */
+imv_status imv_cursor_statistics(const struct imv_cursor *cursor, const struct imv_chunk *chunk, uint32_t index,
+                                 uint32_t vector, struct imv_chunk_statistics *statistics, struct imv_error *err);

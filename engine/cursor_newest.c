@@ -92,7 +92,7 @@ static imv_status column_from_chunk(struct newest *newest, const struct imv_chun
         imv_chunk_vector_times(chunk, vector, &first, &timestamp);
         if (timestamp < newest->horizon || !improves(newest, column, timestamp, rank)) return IMV_OK;
         struct imv_chunk_statistics statistics;
-        imv_chunk_statistics(chunk, (uint32_t)index, vector, &statistics);
+        IMV_TRY(imv_cursor_statistics(newest->cursor, chunk, (uint32_t)index, vector, &statistics, err));
         if (statistics.count == 0 || imv_mask_covers_stored(&newest->mask, generation, first, timestamp)) continue;
         uint64_t cell = statistics.last;
         /* The statistics tell the last value; its time they tell only when the last row has it. */

@@ -112,6 +112,13 @@ imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct 
     return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
 }
 
+imv_status imv_cursor_statistics(const struct imv_cursor *cursor, const struct imv_chunk *chunk, uint32_t index,
+                                 uint32_t vector, struct imv_chunk_statistics *statistics, struct imv_error *err) {
+    imv_status status =
+        imv_chunk_aggregate_column(chunk, index, vector, 0, imv_chunk_vector_rows(chunk, vector), statistics, err);
+    return status == IMV_OK ? IMV_OK : imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
+}
+
 /* ---- parts ---- */
 
 static void put_key(uint8_t key[IMV_CHUNK_KEY_BYTES], const struct imv_cursor *cursor, const struct imv_source *source,

@@ -49,11 +49,16 @@ struct imv_column {
     const uint64_t *valid; /* bit i: row i has a value; NULL: every row has one. Not of VALUES, not of constants */
 };
 
+struct imv_bucket_view;
+
 struct imv_row_batch {
     size_t rows;
     struct imv_column *slots;
     uint32_t slots_count;
     struct imv_arena *arena; /* for what operators add; emptied when the batch is filled anew */
+    /* Not NULL: each row stands for the samples of a bucket of time, for the Aggregate that the plan has put above the
+     * scan (plan.h); fields of samples are absent. */
+    const struct imv_bucket_view *buckets;
 };
 
 static inline struct imv_column imv_column_null(void) {

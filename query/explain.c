@@ -113,6 +113,11 @@ static void describe_sample_scan(const struct imv_plan *plan, struct imv_buffer 
         separate(out, i);
         imv_buffer_append_str(out, plan->sample_scan.fields[i].name);
     }
+    if (plan->sample_scan.bucket_needs == NULL) return;
+    imv_buffer_append_str(out, IMV_STR(", in buckets"));
+    if (plan->sample_scan.bucket_window == NULL) return;
+    imv_buffer_append_str(out, IMV_STR(" of "));
+    imv_expr_print(out, plan->sample_scan.bucket_window->width);
 }
 
 static void describe_window(const struct imv_window *window, struct imv_buffer *out) {

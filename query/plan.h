@@ -103,6 +103,10 @@ struct imv_plan {
             uint32_t fields_count;
             struct imv_plan_bound *bounds;
             uint32_t bounds_count;
+            /* By field: what the Aggregate above wants of it in each bucket (enum imv_bucket_need), which then gets
+             * buckets instead of rows. NULL: it wants rows. */
+            const uint8_t *bucket_needs;
+            const struct imv_window *bucket_window; /* NULL: one bucket */
         } sample_scan;
         struct {
             const struct imv_window *window;
@@ -123,6 +127,8 @@ struct imv_plan {
             uint32_t keys_count;
             const struct imv_expr **aggregates; /* calls; call.slot takes the value */
             uint32_t *time_slots;               /* per aggregate: the time of its samples, UINT32_MAX: none */
+            /* Per aggregate, when it is given buckets: the scan's field, UINT32_MAX for rows. Else NULL. */
+            const uint32_t *bucket_fields;
             uint32_t aggregates_count;
         } aggregate;
         struct {

@@ -16,8 +16,9 @@
 #include <stdbool.h>
 
 struct imv_engine;
-struct imv_value;  /* query/value.h */
-struct imv_column; /* query/column.h */
+struct imv_workers; /* query/workers.h */
+struct imv_value;   /* query/value.h */
+struct imv_column;  /* query/column.h */
 
 enum {
     IMV_QUERY_TEXT_BYTES_MAX = 64 * 1024,
@@ -40,6 +41,12 @@ struct imv_query_parameter {
     const struct imv_value *value;
 };
 
+/* Ways of running a statement that give the same rows as the plain one; a request may leave them out, so that tests can
+ * compare. */
+enum imv_query_shortcut {
+    IMV_QUERY_BUCKETS = 1, /* aggregates of windows from the scan (opt/push_buckets.c) */
+};
+
 struct imv_query_request {
     struct imv_str text;
     const struct imv_query_parameter *parameters;
@@ -48,6 +55,8 @@ struct imv_query_request {
     size_t memory_bytes_max;       /* of everything the query holds at once */
     const _Atomic bool *cancelled; /* may be NULL; polled */
     const struct imv_clock *clock; /* NULL: the engine's; now() is fixed per statement */
+    struct imv_workers *workers;   /* threads that may help; NULL: none */
+    unsigned without;              /* of enum imv_query_shortcut */
 };
 
 struct imv_query_statistics {

@@ -1,9 +1,10 @@
 /* bench_query_exec - the TSBS queries from their text to the bytes of a JSON answer, and the pieces under them.
  *
- *     bench_query_exec [hosts] [rows]
+ *     bench_query_exec [hosts] [rows] [threads]
  *
  * A whole engine on this thread: `hosts` series (default 4,000) of ten tags and ten integer fields, `rows` rows each
- * (default 720: two hours of one every ten seconds), in heads and then in chunks. Each query runs some times; the best and
+ * (default 720: two hours of one every ten seconds), in heads and then in chunks. Queries have `threads` (default 1)
+ * threads, their own included. Each query runs some times; the best and
  * the middle time count.
  *
  * Estimates for the defaults: avg of ten fields by host and ten minutes decodes 24 M values (1.5 ns each) and adds them
@@ -15,6 +16,7 @@
 #include "query/number.h"
 #include "query/sink/sink.h"
 #include "query/value.h"
+#include "query/workers.h"
 #include "storage/base/assert.h"
 #include "storage/base/prng.h"
 
@@ -38,6 +40,7 @@ static struct imv_engine *engine;
 static struct imv_io *io;
 static struct imv_shard *shard;
 static struct imv_writer *writer;
+static struct imv_workers *workers;
 
 static void must(imv_status status, const struct imv_error *err) {
     if (status == IMV_OK) return;
@@ -153,7 +156,7 @@ static void query(const char *name, const char *text) {
         struct imv_text_sink sink;
         struct imv_query_error error;
         struct imv_query_request request = {
-            .text = imv_str_from(text), .deadline_ns = INT64_MAX, .memory_bytes_max = 1 << 30};
+            .text = imv_str_from(text), .deadline_ns = INT64_MAX, .memory_bytes_max = 1 << 30, .workers = workers};
         bytes = 0;
         imv_text_sink_init(&sink, IMV_SINK_JSON, false, count_bytes, &bytes);
         double start = now_ms();
@@ -245,6 +248,9 @@ int main(int argc, char **argv) {
     print_numbers("whole and halves", 2);
     print_numbers("sixtieths", 60);
     open_engine(directory);
+    uint32_t threads = argc > 3 ? (uint32_t)atoi(argv[3]) : 1;
+    struct imv_error err;
+    must(imv_workers_new(threads - 1, INT64_C(300000), &workers, &err), &err);
     double start = now_ms();
     fill(hosts, rows);
     printf("%" PRIu32 " hosts x %" PRIu32 " rows in heads (%.1f s)\n", hosts, rows, (now_ms() - start) / 1e3);
@@ -252,6 +258,7 @@ int main(int argc, char **argv) {
     flush();
     printf("in chunks\n");
     queries(rows);
+    imv_workers_free(workers);
     close_engine();
     nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return 0;

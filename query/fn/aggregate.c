@@ -48,14 +48,22 @@ static imv_status count_finish(struct imv_aggregate_call *call, void *state, str
     return IMV_OK;
 }
 
+static imv_status count_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    (void)call;
+    struct count *count = state;
+    for (size_t i = 0; i < run->count; i++)
+        count->rows += run->values == NULL ? run->rows[i] : run->values[i * run->stride].count;
+    return IMV_OK;
+}
+
 const struct imv_aggregate imv_aggregate_count = {
-    .state_bytes = sizeof(struct count), .update = count_update, .finish = count_finish};
+    .state_bytes = sizeof(struct count), .update = count_update, .merge = count_merge, .finish = count_finish};
 
 /* ---- sum and avg ---- */
 
 struct sum {
     imv_int128 integers; /* exact, durations too */
-    double floats;
+    struct imv_sum floats;
     uint64_t count : 60, has_float : 1, has_duration : 1, has_number : 1, has_unsigned : 1;
 };
 
@@ -79,13 +87,13 @@ static imv_int128 sum_of_uintegers(const uint64_t *cells, size_t count) {
 }
 
 /* Four running sums: an addition need not wait for the one before. */
-static double sum_of_floats(const uint64_t *cells, size_t count) {
-    double totals[4] = {0};
+static void sum_of_floats(const uint64_t *cells, size_t count, struct imv_sum *sum) {
+    struct imv_sum lanes[4] = {0};
     size_t i = 0;
     for (; i + 4 <= count; i += 4)
-        for (size_t lane = 0; lane < 4; lane++) totals[lane] += imv_cell_float(cells[i + lane]);
-    for (; i < count; i++) totals[0] += imv_cell_float(cells[i]);
-    return (totals[0] + totals[1]) + (totals[2] + totals[3]);
+        for (size_t lane = 0; lane < 4; lane++) imv_sum_add(&lanes[lane], imv_cell_float(cells[i + lane]));
+    for (; i < count; i++) imv_sum_add(&lanes[0], imv_cell_float(cells[i]));
+    for (size_t lane = 0; lane < 4; lane++) imv_sum_merge(sum, &lanes[lane]);
 }
 
 static void sum_cells(struct sum *sum, enum imv_column_kind kind, const uint64_t *cells, size_t count) {
@@ -95,7 +103,7 @@ static void sum_cells(struct sum *sum, enum imv_column_kind kind, const uint64_t
     sum->has_float |= kind == IMV_COLUMN_FLOAT;
     sum->has_unsigned |= kind == IMV_COLUMN_UINTEGER;
     if (kind == IMV_COLUMN_FLOAT)
-        sum->floats += sum_of_floats(cells, count);
+        sum_of_floats(cells, count, &sum->floats);
     else
         sum->integers += kind == IMV_COLUMN_UINTEGER ? sum_of_uintegers(cells, count) : sum_of_integers(cells, count);
 }
@@ -142,11 +150,23 @@ static imv_status sum_overflow(struct imv_aggregate_call *call) {
                          call->call.name);
 }
 
+/* The doubles and the integers together: these exactly, in three parts of at most 53 bits. */
+static struct imv_sum sum_of_all(const struct sum *sum) {
+    struct imv_sum all = sum->floats;
+    imv_int128 rest = sum->integers;
+    for (int part = 0; part < 3 && rest != 0; part++) {
+        imv_sum_add(&all, (double)rest);
+        rest -= (imv_int128)(double)rest;
+    }
+    return all;
+}
+
 static imv_status sum_finish(struct imv_aggregate_call *call, void *state, struct imv_value *result) {
     struct sum *sum = state;
     if (sum->has_duration && sum->has_number) return sum_mixed(call);
     if (sum->has_float) {
-        *result = imv_value_float((double)sum->integers + sum->floats);
+        struct imv_sum all = sum_of_all(sum);
+        *result = imv_value_float(imv_sum_round(&all));
     } else if (sum->integers >= INT64_MIN && sum->integers <= INT64_MAX) {
         int64_t total = (int64_t)sum->integers;
         *result = sum->has_duration ? imv_value_duration(total) : imv_value_integer(total);
@@ -163,23 +183,60 @@ static imv_status avg_finish(struct imv_aggregate_call *call, void *state, struc
     *result = imv_value_null();
     if (sum->count == 0) return IMV_OK;
     if (sum->has_duration && sum->has_number) return sum_mixed(call);
-    if (sum->has_duration)
+    if (sum->has_duration) {
         *result = imv_value_duration((int64_t)(sum->integers / (imv_int128)sum->count));
-    else
-        *result = imv_value_float(((double)sum->integers + sum->floats) / (double)sum->count);
+    } else if (sum->has_float) {
+        struct imv_sum all = sum_of_all(sum);
+        *result = imv_value_float(imv_sum_mean(&all, sum->count));
+    } else {
+        *result = imv_value_float((double)sum->integers / (double)sum->count);
+    }
     return IMV_OK;
 }
 
-const struct imv_aggregate imv_aggregate_sum = {
-    .state_bytes = sizeof(struct sum), .update = sum_update, .finish = sum_finish};
-const struct imv_aggregate imv_aggregate_avg = {
-    .state_bytes = sizeof(struct sum), .update = sum_update, .finish = avg_finish};
+static imv_status sum_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    (void)call;
+    struct sum *sum = state;
+    imv_assert(run->type == IMV_FLOAT || run->type == IMV_INTEGER || run->type == IMV_UINTEGER);
+    for (size_t i = 0; i < run->count; i++) {
+        const struct imv_bucket *bucket = &run->values[i * run->stride];
+        if (bucket->count == 0) continue;
+        sum->count += bucket->count;
+        sum->has_number = true;
+        sum->has_float |= run->type == IMV_FLOAT;
+        sum->has_unsigned |= run->type == IMV_UINTEGER;
+        if (run->type != IMV_FLOAT)
+            sum->integers += bucket->sum_integer;
+        else
+            imv_sum_merge(&sum->floats, &bucket->sum_float);
+        if (bucket->nan_count > 0) imv_sum_add(&sum->floats, NAN);
+    }
+    return IMV_OK;
+}
+
+const struct imv_aggregate imv_aggregate_sum = {.state_bytes = sizeof(struct sum),
+                                                .bucket_needs = IMV_BUCKET_SUM,
+                                                .update = sum_update,
+                                                .merge = sum_merge,
+                                                .finish = sum_finish};
+const struct imv_aggregate imv_aggregate_avg = {.state_bytes = sizeof(struct sum),
+                                                .bucket_needs = IMV_BUCKET_SUM,
+                                                .update = sum_update,
+                                                .merge = sum_merge,
+                                                .finish = avg_finish};
 
 /* ---- min and max ---- */
 
 struct extreme {
     struct imv_value best; /* null: none yet */
 };
+
+/* The order of values, and of two zeros the negative one first, so that the answer does not depend on which was met first. */
+static int extreme_order(const struct imv_value *a, const struct imv_value *b) {
+    int order = imv_value_order(a, b);
+    if (order != 0 || a->kind != IMV_VALUE_FLOAT || b->kind != IMV_VALUE_FLOAT || a->number != 0) return order;
+    return !signbit(a->number) - !signbit(b->number);
+}
 
 /* Sets the state when value is better: sign is -1 for min and 1 for max. */
 static imv_status extreme_value(struct imv_aggregate_call *call, struct extreme *extreme, const struct imv_value *value,
@@ -190,7 +247,7 @@ static imv_status extreme_value(struct imv_aggregate_call *call, struct extreme 
         if (better) extreme->best.integer = value->integer;
         return IMV_OK;
     }
-    if (extreme->best.kind != IMV_VALUE_NULL && imv_value_order(value, &extreme->best) * sign <= 0) return IMV_OK;
+    if (extreme->best.kind != IMV_VALUE_NULL && extreme_order(value, &extreme->best) * sign <= 0) return IMV_OK;
     if (imv_value_copy(call->call.arena, value, &extreme->best)) return IMV_OK;
     return imv_exec_fail_memory(call->call.exec);
 }
@@ -207,6 +264,13 @@ static int64_t min_of_integers(const uint64_t *cells, size_t count) {
     return best;
 }
 
+/* 0.0 or -0.0: the one of the wanted sign when it is among the cells. */
+static double zero_among(const uint64_t *cells, size_t count, double wanted) {
+    for (size_t i = 0; i < count; i++)
+        if (cells[i] == imv_float_cell(wanted)) return wanted;
+    return -wanted;
+}
+
 /* NaN is above every number: it is the maximum when there is one, and the minimum only of NaNs alone. */
 static double max_of_floats(const uint64_t *cells, size_t count) {
     double best = imv_cell_float(cells[0]);
@@ -216,6 +280,7 @@ static double max_of_floats(const uint64_t *cells, size_t count) {
         nan |= isnan(value);
         best = value > best ? value : best;
     }
+    if (best == 0) best = zero_among(cells, count, 0.0);
     return nan ? NAN : best;
 }
 
@@ -227,7 +292,7 @@ static double min_of_floats(const uint64_t *cells, size_t count) {
         double value = imv_cell_float(cells[i]);
         best = value < best ? value : best;
     }
-    return best;
+    return best == 0 ? zero_among(cells, count, -0.0) : best;
 }
 
 static imv_status extreme_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
@@ -269,10 +334,40 @@ static imv_status extreme_finish(struct imv_aggregate_call *call, void *state, s
     return IMV_OK;
 }
 
-const struct imv_aggregate imv_aggregate_min = {
-    .state_bytes = sizeof(struct extreme), .update = min_update, .finish = extreme_finish};
-const struct imv_aggregate imv_aggregate_max = {
-    .state_bytes = sizeof(struct extreme), .update = max_update, .finish = extreme_finish};
+static imv_status extreme_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run,
+                                int sign) {
+    enum imv_column_kind kind = imv_column_kind_of(run->type);
+    imv_status status = IMV_OK;
+    for (size_t i = 0; i < run->count && status == IMV_OK; i++) {
+        const struct imv_bucket *bucket = &run->values[i * run->stride];
+        bool has_numbers = bucket->count > bucket->nan_count;
+        if (bucket->count == 0) continue;
+        struct imv_value value = imv_value_float(NAN);
+        if (sign > 0 ? bucket->nan_count == 0 : has_numbers)
+            value = imv_column_cell_value(kind, sign > 0 ? bucket->max : bucket->min);
+        status = extreme_value(call, state, &value, sign);
+    }
+    return status;
+}
+
+static imv_status min_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    return extreme_merge(call, state, run, -1);
+}
+
+static imv_status max_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    return extreme_merge(call, state, run, 1);
+}
+
+const struct imv_aggregate imv_aggregate_min = {.state_bytes = sizeof(struct extreme),
+                                                .bucket_needs = IMV_BUCKET_EXTENT,
+                                                .update = min_update,
+                                                .merge = min_merge,
+                                                .finish = extreme_finish};
+const struct imv_aggregate imv_aggregate_max = {.state_bytes = sizeof(struct extreme),
+                                                .bucket_needs = IMV_BUCKET_EXTENT,
+                                                .update = max_update,
+                                                .merge = max_merge,
+                                                .finish = extreme_finish};
 
 /* ---- first and last ---- */
 
@@ -283,6 +378,10 @@ struct edge {
 };
 
 /* Of rows with equal times the first one is first and the last one last. */
+static bool edge_improves(const struct edge *edge, int64_t at, int sign) {
+    return !edge->found || (sign > 0 ? at >= edge->time : at < edge->time);
+}
+
 static imv_status edge_update(struct imv_aggregate_call *call, void *state, const struct imv_column *argument,
                               size_t first, size_t end, int sign) {
     struct edge *edge = state;
@@ -292,7 +391,7 @@ static imv_status edge_update(struct imv_aggregate_call *call, void *state, cons
         if (value.kind == IMV_VALUE_NULL) continue;
         if (call->times != NULL) time = imv_column_value(call->times, i);
         int64_t at = time.kind == IMV_VALUE_TIME ? time.integer : 0;
-        if (edge->found && (sign > 0 ? at < edge->time : at >= edge->time)) continue;
+        if (!edge_improves(edge, at, sign)) continue;
         edge->found = true;
         edge->time = at;
         best = i;
@@ -318,10 +417,42 @@ static imv_status edge_finish(struct imv_aggregate_call *call, void *state, stru
     return IMV_OK;
 }
 
-const struct imv_aggregate imv_aggregate_first = {
-    .state_bytes = sizeof(struct edge), .by_time = true, .update = first_update, .finish = edge_finish};
-const struct imv_aggregate imv_aggregate_last = {
-    .state_bytes = sizeof(struct edge), .by_time = true, .update = last_update, .finish = edge_finish};
+static imv_status edge_merge(struct edge *edge, const struct imv_bucket_run *run, int sign) {
+    enum imv_column_kind kind = imv_column_kind_of(run->type);
+    for (size_t i = 0; i < run->count; i++) {
+        const struct imv_bucket *bucket = &run->values[i * run->stride];
+        int64_t at = sign > 0 ? bucket->last_time : bucket->first_time;
+        if (bucket->count == 0 || !edge_improves(edge, at, sign)) continue;
+        edge->found = true;
+        edge->time = at;
+        edge->value =
+            imv_column_cell_value(kind, sign > 0 ? bucket->last : bucket->first); /* no string: nothing to copy */
+    }
+    return IMV_OK;
+}
+
+static imv_status first_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    (void)call;
+    return edge_merge(state, run, -1);
+}
+
+static imv_status last_merge(struct imv_aggregate_call *call, void *state, const struct imv_bucket_run *run) {
+    (void)call;
+    return edge_merge(state, run, 1);
+}
+
+const struct imv_aggregate imv_aggregate_first = {.state_bytes = sizeof(struct edge),
+                                                  .by_time = true,
+                                                  .bucket_needs = IMV_BUCKET_FIRST,
+                                                  .update = first_update,
+                                                  .merge = first_merge,
+                                                  .finish = edge_finish};
+const struct imv_aggregate imv_aggregate_last = {.state_bytes = sizeof(struct edge),
+                                                 .by_time = true,
+                                                 .bucket_needs = IMV_BUCKET_LAST,
+                                                 .update = last_update,
+                                                 .merge = last_merge,
+                                                 .finish = edge_finish};
 
 /* ---- standard deviation ---- */
 

@@ -3,7 +3,7 @@
  * Rows of a batch come from one series mostly, and keys that belong to the twin are constants there, while windows change
  * every few rows. So keys are not looked at row by row: the batch is cut into runs of rows with equal keys, by comparing
  * neighbours in each column that is no constant; each run looks its group up once and hands every aggregate the whole run.
- */
+ * Where the plan lets the scan make buckets (opt/push_buckets.c), a row of the batch stands for all samples of one. */
 #include "query/fn/aggregate.h"
 #include "query/group_table.h"
 #include "query/ops/operator.h"
@@ -159,10 +159,8 @@ static imv_status fold_run(struct aggregate *aggregate, struct imv_group *group,
     return IMV_OK;
 }
 
-static imv_status evaluate_columns(struct aggregate *aggregate, struct imv_row_batch *batch) {
+static imv_status evaluate_arguments(struct aggregate *aggregate, struct imv_row_batch *batch) {
     struct imv_exec *exec = aggregate->op.exec;
-    for (uint32_t i = 0; i < aggregate->keys_count; i++)
-        IMV_TRY(imv_code_column(exec, aggregate->key_codes[i], batch, &aggregate->key_columns[i]));
     for (uint32_t i = 0; i < aggregate->aggregations_count; i++) {
         struct aggregation *aggregation = &aggregate->aggregations[i];
         if (aggregation->argument != NULL)
@@ -176,14 +174,45 @@ static imv_status evaluate_columns(struct aggregate *aggregate, struct imv_row_b
     return IMV_OK;
 }
 
+static imv_status evaluate_keys(struct aggregate *aggregate, struct imv_row_batch *batch) {
+    for (uint32_t i = 0; i < aggregate->keys_count; i++)
+        IMV_TRY(imv_code_column(aggregate->op.exec, aggregate->key_codes[i], batch, &aggregate->key_columns[i]));
+    return IMV_OK;
+}
+
+/* A run of buckets in place of the rows that they are made of. */
+static imv_status fold_buckets(struct aggregate *aggregate, struct imv_group *group, const struct imv_bucket_view *view,
+                               size_t first, size_t end) {
+    const struct imv_buckets *buckets = view->buckets;
+    const uint32_t *fields = aggregate->op.plan->aggregate.bucket_fields;
+    char *payload = imv_group_payload(&aggregate->table, group);
+    for (uint32_t i = 0; i < aggregate->aggregations_count; i++) {
+        struct aggregation *aggregation = &aggregate->aggregations[i];
+        struct imv_bucket_run run = {
+            .rows = buckets->rows + first, .stride = buckets->columns_count, .count = end - first};
+        if (fields[i] != UINT32_MAX) {
+            int32_t column = view->columns[fields[i]];
+            if (column < 0) continue;
+            run.type = view->fields[column]->type;
+            run.values = buckets->values + first * buckets->columns_count + (size_t)column;
+        }
+        IMV_TRY(aggregation->function->state->merge(&aggregation->call, payload + aggregation->state_offset, &run));
+    }
+    return IMV_OK;
+}
+
 static imv_status fold_batch(struct aggregate *aggregate, struct imv_row_batch *batch) {
-    IMV_TRY(evaluate_columns(aggregate, batch));
+    IMV_TRY(evaluate_keys(aggregate, batch));
+    if (batch->buckets == NULL) IMV_TRY(evaluate_arguments(aggregate, batch));
     mark_runs(aggregate, batch->rows);
     for (size_t first = 0, end; first < batch->rows; first = end) {
         struct imv_group *group;
         for (end = first + 1; end < batch->rows && !aggregate->starts_run[end];) end++;
         IMV_TRY(find_group(aggregate, first, &group));
-        IMV_TRY(fold_run(aggregate, group, first, end));
+        if (batch->buckets != NULL)
+            IMV_TRY(fold_buckets(aggregate, group, batch->buckets, first, end));
+        else
+            IMV_TRY(fold_run(aggregate, group, first, end));
     }
     return IMV_OK;
 }

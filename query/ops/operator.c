@@ -82,6 +82,7 @@ void imv_source_reset(struct imv_source *source) {
     imv_arena_reset(&source->arena);
     memset(source->batch.slots, 0, source->batch.slots_count * sizeof *source->batch.slots);
     source->batch.rows = 0;
+    source->batch.buckets = NULL;
 }
 
 void imv_source_copy_row(struct imv_source *source, const struct imv_row_batch *batch, size_t row) {

@@ -1,31 +1,39 @@
-/* Samples of the twin of each input row, between two times, through one cursor per label.
+/* Samples of the twins of the input rows, between two times.
  *
- * A batch is what the cursor decoded: its vectors become the columns of the fields as they are, and the input row's slots
- * become constants. With `SAMPLES OF h.x` rows without a value of x are dropped. When the query uses the sample as a whole,
- * every field of the label is read and a map is made per row. */
-#include "engine/cursor.h"
+ * The rows of an input batch become a list of jobs, a series and its times each; lanes read them (scan_lanes.h) and give
+ * blocks, whose vectors become the columns of the fields as they are. Slots of the input row become constants when a block
+ * has one job, else they are gathered. With `SAMPLES OF h.x` rows without a value of x are dropped. When the query uses the
+ * sample as a whole, every field of the label is read and a map is made per row. When the plan says so a block has buckets
+ * of time in place of rows (plan.h), unless a field's type lets its aggregate not be made of them. */
+#include "query/fn/aggregate.h"
 #include "query/ops/operator.h"
+#include "query/ops/scan_lanes.h"
+#include "query/ops/window.h"
 
 /* How one label's samples are read. */
 struct label_reader {
+    struct imv_scan_label label; /* first: what lanes are given is cast back */
     struct label_reader *next;
-    struct imv_label *label;
-    struct imv_cursor *cursor;
-    int32_t *columns; /* per field of the plan: the cursor's column, or -1: the label has no such field */
-    const struct imv_field **fields; /* of the cursor's columns */
+    int32_t *columns;                /* per field of the plan: the column read, or -1: the label has no such field */
+    const struct imv_field **fields; /* of the columns */
     uint32_t fields_count;
     int32_t series_column; /* SAMPLES OF h.x: the column of x */
+    struct imv_bucket_view view;
 };
 
 struct sample_scan {
     struct imv_operator op;
     struct imv_code *node, *from, *to;
     struct imv_code **bounds;
+    int64_t bucket_width;
     struct imv_source source;
     struct label_reader *readers;
+    struct imv_scan_lanes *lanes;
     struct imv_row_batch *input;
-    size_t row;
-    struct label_reader *reader; /* of the row being read; NULL: go to the next row */
+    struct imv_scan_job *jobs; /* [IMV_SCAN_JOBS_MAX], of the input batch */
+    uint16_t *job_rows;        /* whose rows of the input they are */
+    size_t jobs_count;
+    imv_status failed; /* of the input row behind the last job */
 };
 
 static imv_status open_scan(struct imv_operator *op) {
@@ -38,6 +46,8 @@ static imv_status open_scan(struct imv_operator *op) {
     IMV_TRY(imv_compile(compiler, samples->node, &scan->node));
     IMV_TRY(imv_compile_optional(compiler, samples->from, &scan->from));
     IMV_TRY(imv_compile_optional(compiler, samples->to, &scan->to));
+    if (op->plan->sample_scan.bucket_window != NULL)
+        IMV_TRY(imv_window_width(op->branch, op->plan->sample_scan.bucket_window, &scan->bucket_width));
     for (uint32_t i = 0; i < count; i++)
         IMV_TRY(imv_compile(compiler, op->plan->sample_scan.bounds[i].value, &scan->bounds[i]));
     return IMV_OK;
@@ -49,7 +59,7 @@ static bool is_time_field(const struct imv_field_slot *field) { return imv_str_e
 
 /* The cursor's column of a field, added when it is not there yet; -1: the label has no such field. */
 static int32_t add_column(struct sample_scan *scan, struct label_reader *reader, struct imv_str name) {
-    const struct imv_field *field = imv_label_find_field(scan->op.exec->catalog, reader->label, name);
+    const struct imv_field *field = imv_label_find_field(scan->op.exec->catalog, reader->label.label, name);
     if (field == NULL) return -1;
     for (uint32_t i = 0; i < reader->fields_count; i++)
         if (reader->fields[i] == field) return (int32_t)i;
@@ -70,7 +80,32 @@ static void choose_columns(struct sample_scan *scan, struct label_reader *reader
             reader->columns[i] = unused ? -1 : add_column(scan, reader, field->name);
     }
     if (!samples->whole_used || samples->series.data != NULL) return;
-    for (uint32_t i = 0; i < label_fields; i++) add_column(scan, reader, imv_label_field_by_id(reader->label, i)->name);
+    for (uint32_t i = 0; i < label_fields; i++)
+        add_column(scan, reader, imv_label_field_by_id(reader->label.label, i)->name);
+}
+
+/* Can the aggregates of a column of this type be made of buckets? */
+static bool type_has_buckets(imv_type type, uint8_t needs) {
+    if (type == IMV_STRING) return needs == 0;
+    return type != IMV_BOOLEAN || (needs & IMV_BUCKET_SUM) == 0; /* to sum booleans is a mistake that rows tell of */
+}
+
+static imv_status choose_buckets(struct sample_scan *scan, struct label_reader *reader) {
+    const struct imv_plan *plan = scan->op.plan;
+    const uint8_t *wanted = plan->sample_scan.bucket_needs;
+    if (wanted == NULL) return IMV_OK;
+    uint8_t *needs = imv_arena_calloc(&scan->op.exec->arena, reader->fields_count + 1, sizeof *needs);
+    if (needs == NULL) return imv_exec_fail_memory(scan->op.exec);
+    for (uint32_t i = 0; i < plan->sample_scan.fields_count; i++)
+        if (reader->columns[i] >= 0) needs[reader->columns[i]] |= wanted[i];
+    for (uint32_t c = 0; c < reader->fields_count; c++)
+        if (!type_has_buckets(reader->fields[c]->type, needs[c])) return IMV_OK;
+    reader->label.is_bucketed = true;
+    reader->label.bucket_width = scan->bucket_width;
+    reader->label.bucket_needs = needs;
+    reader->label.series_column = reader->series_column;
+    reader->view = (struct imv_bucket_view){.columns = reader->columns, .fields = reader->fields};
+    return IMV_OK;
 }
 
 static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, struct label_reader **out) {
@@ -79,7 +114,7 @@ static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, 
     if (reader == NULL) return imv_exec_fail_memory(exec);
     uint32_t label_fields = atomic_load_explicit(&label->fields_count, memory_order_acquire);
     uint32_t count = scan->op.plan->sample_scan.fields_count;
-    *reader = (struct label_reader){.label = label};
+    reader->label.label = label;
     reader->columns = imv_arena_calloc(&exec->arena, count + 1, sizeof *reader->columns);
     reader->fields = imv_arena_calloc(&exec->arena, count + label_fields + 1, sizeof *reader->fields);
     if (reader->columns == NULL || reader->fields == NULL) return imv_exec_fail_memory(exec);
@@ -87,10 +122,9 @@ static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, 
     uint32_t *ids = imv_arena_calloc(&exec->arena, reader->fields_count + 1, sizeof *ids);
     if (ids == NULL) return imv_exec_fail_memory(exec);
     for (uint32_t i = 0; i < reader->fields_count; i++) ids[i] = reader->fields[i]->id;
-    struct imv_error err = {0};
-    if (imv_cursor_new(exec->snapshot, label, ids, reader->fields_count, &exec->budget, &reader->cursor, &err) !=
-        IMV_OK)
-        return imv_exec_fail_engine(exec, &err);
+    reader->label.ids = ids;
+    reader->label.columns_count = reader->fields_count;
+    IMV_TRY(choose_buckets(scan, reader));
     reader->next = scan->readers;
     scan->readers = reader;
     *out = reader;
@@ -99,17 +133,17 @@ static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, 
 
 static imv_status find_reader(struct sample_scan *scan, struct imv_label *label, struct label_reader **out) {
     for (*out = scan->readers; *out != NULL; *out = (*out)->next)
-        if ((*out)->label == label) return IMV_OK;
+        if ((*out)->label.label == label) return IMV_OK;
     return new_reader(scan, label, out);
 }
 
 /* ---- bounds ---- */
 
 /* FROM and TO say a time or it is a mistake. */
-static imv_status clause_bound(struct sample_scan *scan, const struct imv_code *code, int64_t *ns) {
+static imv_status clause_bound(struct sample_scan *scan, size_t row, const struct imv_code *code, int64_t *ns) {
     struct imv_value value;
     if (code == NULL) return IMV_OK;
-    IMV_TRY(imv_code_row(scan->op.exec, code, scan->input, scan->row, &value));
+    IMV_TRY(imv_code_row(scan->op.exec, code, scan->input, row, &value));
     if (imv_value_as_time(&value, ns)) return IMV_OK;
     const char *hint = value.kind == IMV_VALUE_STRING ? " that does not read as a date-time" : "";
     return imv_exec_fail(scan->op.exec, IMV_INVALID, imv_code_span(code), "ArgumentError", "InvalidArgumentValue",
@@ -137,151 +171,201 @@ static void narrow(enum imv_binary_op op, const struct imv_value *value, int64_t
     if (upper && to < *last) *last = to;
 }
 
-static imv_status time_range(struct sample_scan *scan, int64_t *first, int64_t *last) {
+static imv_status time_range(struct sample_scan *scan, size_t row, int64_t *first, int64_t *last) {
     int64_t to = INT64_MAX;
     *first = INT64_MIN;
     *last = INT64_MAX;
-    IMV_TRY(clause_bound(scan, scan->from, first));
-    IMV_TRY(clause_bound(scan, scan->to, &to));
+    IMV_TRY(clause_bound(scan, row, scan->from, first));
+    IMV_TRY(clause_bound(scan, row, scan->to, &to));
     struct imv_value end = imv_value_time(to);
     if (scan->to != NULL) narrow(IMV_BINARY_LESS, &end, first, last);
     for (uint32_t i = 0; i < scan->op.plan->sample_scan.bounds_count; i++) {
         struct imv_value value;
-        IMV_TRY(imv_code_row(scan->op.exec, scan->bounds[i], scan->input, scan->row, &value));
+        IMV_TRY(imv_code_row(scan->op.exec, scan->bounds[i], scan->input, row, &value));
         narrow(scan->op.plan->sample_scan.bounds[i].op, &value, first, last);
     }
     return IMV_OK;
 }
 
-/* ---- rows ---- */
+/* ---- jobs ---- */
 
-/* Moves to the next input row and its twin's samples; the reader stays NULL at the end and for rows without any. */
-static imv_status next_row(struct sample_scan *scan) {
+/* Adds the job of an input row, if it has any samples to read. */
+static imv_status add_job(struct sample_scan *scan, size_t row) {
     struct imv_exec *exec = scan->op.exec;
     struct imv_value node;
-    scan->row++;
-    if (scan->input == NULL || scan->row >= scan->input->rows) {
-        scan->row = 0;
-        IMV_TRY(imv_operator_next(scan->op.input, &scan->input));
-        if (scan->input == NULL) return IMV_OK;
-    }
-    IMV_TRY(imv_code_row(exec, scan->node, scan->input, scan->row, &node));
+    IMV_TRY(imv_code_row(exec, scan->node, scan->input, row, &node));
     if (node.kind == IMV_VALUE_NULL) return IMV_OK;
     if (node.kind != IMV_VALUE_TWIN)
         return imv_exec_fail(exec, IMV_INVALID, imv_code_span(scan->node), "TypeError", "InvalidArgumentType",
                              "only a twin has samples, not a %s", imv_value_kind_name(node.kind));
-    int64_t first, last;
-    IMV_TRY(time_range(scan, &first, &last));
-    if (first > last) return IMV_OK;
+    struct imv_scan_job *job = &scan->jobs[scan->jobs_count];
+    IMV_TRY(time_range(scan, row, &job->first, &job->last));
+    if (job->first > job->last) return IMV_OK;
     struct label_reader *reader;
     IMV_TRY(find_reader(scan, node.twin->label, &reader));
     if (scan->op.plan->sample_scan.samples->series.data != NULL && reader->series_column < 0) return IMV_OK;
-    struct imv_error err = {0};
-    if (imv_cursor_seek(reader->cursor, node.twin, first, last, &err) != IMV_OK)
-        return imv_exec_fail_engine(exec, &err);
-    scan->reader = reader;
+    job->label = &reader->label;
+    job->series = node.twin;
+    scan->job_rows[scan->jobs_count++] = (uint16_t)row;
     return IMV_OK;
+}
+
+/* Makes jobs of the next input batch; none of none. A row that fails does so when the samples before it have been given. */
+static imv_status next_jobs(struct sample_scan *scan) {
+    scan->jobs_count = 0;
+    IMV_TRY(scan->failed);
+    IMV_TRY(imv_operator_next(scan->op.input, &scan->input));
+    if (scan->input == NULL) return IMV_OK;
+    _Static_assert((int)IMV_SCAN_JOBS_MAX >= (int)IMV_BATCH_ROWS_MAX, "a job a row");
+    for (size_t row = 0; row < scan->input->rows && scan->failed == IMV_OK; row++) {
+        scan->failed = add_job(scan, row);
+        if (scan->failed == IMV_OK) IMV_TRY(imv_exec_step(scan->op.exec));
+    }
+    if (scan->jobs_count == 0) return scan->failed;
+    imv_scan_lanes_start(scan->lanes, scan->jobs, scan->jobs_count);
+    return IMV_OK;
+}
+
+static imv_status prepare(struct sample_scan *scan) {
+    struct imv_exec *exec = scan->op.exec;
+    if (imv_source_ready(&scan->source)) return IMV_OK;
+    scan->jobs = imv_arena_alloc(&exec->arena, IMV_SCAN_JOBS_MAX * sizeof *scan->jobs);
+    scan->job_rows = imv_arena_alloc(&exec->arena, IMV_SCAN_JOBS_MAX * sizeof *scan->job_rows);
+    if (scan->jobs == NULL || scan->job_rows == NULL) return imv_exec_fail_memory(exec);
+    IMV_TRY(imv_scan_lanes_new(exec, &scan->lanes));
+    return imv_source_init(exec, scan->op.branch, 0, &scan->source);
 }
 
 /* ---- columns ---- */
 
+static const struct label_reader *reader_of(const struct imv_scan_block *block) {
+    return (const struct label_reader *)block->label;
+}
+
 /* {ts: .., field: ..} of the fields that have a value in the row. */
-static imv_status whole_value(struct sample_scan *scan, const struct imv_rows *rows, size_t row,
+static imv_status whole_value(struct sample_scan *scan, const struct imv_scan_block *block, size_t row,
                               struct imv_value *value) {
     struct imv_arena *arena = &scan->source.arena;
-    const struct label_reader *reader = scan->reader;
+    const struct label_reader *reader = reader_of(block);
     struct imv_map_entry *entries = imv_arena_alloc(arena, (reader->fields_count + 1) * sizeof *entries);
     if (entries == NULL) return imv_exec_fail_memory(scan->op.exec);
     size_t count = 0;
     bool series = reader->series_column >= 0;
-    entries[count++] = (struct imv_map_entry){IMV_STR("ts"), imv_value_time(rows->timestamps[row])};
+    entries[count++] = (struct imv_map_entry){IMV_STR("ts"), imv_value_time(block->timestamps[row])};
     for (uint32_t i = 0; i < reader->fields_count; i++) {
-        if (!imv_vector_has(&rows->columns[i], row)) continue;
+        if (!imv_vector_has(&block->columns[i], row)) continue;
         struct imv_str name = series ? IMV_STR("value") : reader->fields[i]->name;
         entries[count++] =
-            (struct imv_map_entry){name, imv_value_of_cell(rows->columns[i].type, rows->columns[i].cells[row])};
+            (struct imv_map_entry){name, imv_value_of_cell(block->columns[i].type, block->columns[i].cells[row])};
     }
     imv_value_map(entries, count, value);
     return IMV_OK;
 }
 
-static imv_status fill_whole(struct sample_scan *scan, const struct imv_rows *rows) {
+static imv_status fill_whole(struct sample_scan *scan, const struct imv_scan_block *block) {
     const struct imv_samples *samples = scan->op.plan->sample_scan.samples;
     if (!samples->whole_used || !imv_plan_needs(scan->op.plan, samples->variable->slot)) return IMV_OK;
-    struct imv_value *values = imv_arena_alloc(&scan->source.arena, rows->count * sizeof *values);
+    struct imv_value *values = imv_arena_alloc(&scan->source.arena, block->rows * sizeof *values);
     if (values == NULL) return imv_exec_fail_memory(scan->op.exec);
-    for (size_t row = 0; row < rows->count; row++) IMV_TRY(whole_value(scan, rows, row, &values[row]));
+    for (size_t row = 0; row < block->rows; row++) IMV_TRY(whole_value(scan, block, row, &values[row]));
     scan->source.batch.slots[samples->variable->slot] = imv_column_values(values);
     return IMV_OK;
 }
 
-static void fill_fields(struct sample_scan *scan, const struct imv_rows *rows) {
+/* Of buckets the time is their start, and fields stay absent: nothing but the aggregates reads them. */
+static void fill_fields(struct sample_scan *scan, const struct imv_scan_block *block) {
     const struct imv_plan *plan = scan->op.plan;
     struct imv_column *slots = scan->source.batch.slots;
+    bool is_bucketed = block->label->is_bucketed;
+    const int64_t *times = is_bucketed ? block->buckets.starts : block->timestamps;
     for (uint32_t i = 0; i < plan->sample_scan.fields_count; i++) {
         const struct imv_field_slot *field = &plan->sample_scan.fields[i];
-        int32_t column = scan->reader->columns[i];
+        int32_t column = reader_of(block)->columns[i];
         if (is_time_field(field)) {
-            slots[field->slot] = imv_column_cells(IMV_COLUMN_TIME, (const uint64_t *)rows->timestamps, NULL);
+            slots[field->slot] = imv_column_cells(IMV_COLUMN_TIME, (const uint64_t *)times, NULL);
+        } else if (is_bucketed) {
+            continue;
         } else if (column < 0) {
             slots[field->slot] = imv_column_null();
         } else {
-            const struct imv_vector *vector = &rows->columns[column];
+            const struct imv_vector *vector = &block->columns[column];
             slots[field->slot] = imv_column_cells(imv_column_kind_of(vector->type), vector->cells, vector->valid);
         }
     }
 }
 
+/* The slots of the input rows whose samples these are. */
+static imv_status fill_input(struct sample_scan *scan, const struct imv_scan_block *block) {
+    uint16_t first = block->jobs[0], last = block->jobs[block->rows - 1], picked[IMV_BATCH_ROWS_MAX];
+    if (first == last) {
+        imv_source_copy_row(&scan->source, scan->input, scan->job_rows[first]);
+        return IMV_OK;
+    }
+    const struct imv_row_batch *input = scan->input;
+    for (size_t i = 0; i < block->rows; i++) picked[i] = scan->job_rows[block->jobs[i]];
+    for (uint32_t i = 0; i < input->slots_count; i++) {
+        bool is_needed = i >= scan->op.branch->plan_slots_count || imv_plan_needs(scan->op.plan, i);
+        if (is_needed && !imv_column_gather(&scan->source.arena, &input->slots[i], picked, block->rows,
+                                            &scan->source.batch.slots[i]))
+            return imv_exec_fail_memory(scan->op.exec);
+    }
+    return IMV_OK;
+}
+
 /* SAMPLES OF h.x: only rows where x has a value. */
-static imv_status drop_empty(struct sample_scan *scan, const struct imv_rows *rows) {
-    if (scan->reader->series_column < 0) return IMV_OK;
-    const struct imv_vector *vector = &rows->columns[scan->reader->series_column];
+static imv_status drop_empty(struct sample_scan *scan, const struct imv_scan_block *block) {
+    int32_t column = reader_of(block)->series_column;
+    if (column < 0 || block->label->is_bucketed) return IMV_OK;
+    const struct imv_vector *vector = &block->columns[column];
     if (vector->valid == NULL) return IMV_OK;
     uint16_t picked[IMV_BATCH_ROWS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < rows->count; i++)
+    for (size_t i = 0; i < block->rows; i++)
         if (imv_bit_get(vector->valid, i)) picked[count++] = (uint16_t)i;
     return imv_row_batch_keep(&scan->source.batch, picked, count) ? IMV_OK : imv_exec_fail_memory(scan->op.exec);
 }
 
-static imv_status read_batch(struct sample_scan *scan) {
-    const struct imv_rows *rows;
-    struct imv_error err = {0};
-    scan->source.batch.rows = 0;
-    if (imv_cursor_next(scan->reader->cursor, &rows, &err) != IMV_OK) return imv_exec_fail_engine(scan->op.exec, &err);
-    if (rows->count == 0) {
-        scan->reader = NULL;
+static imv_status fill_batch(struct sample_scan *scan, const struct imv_scan_block *block) {
+    struct imv_row_batch *batch = &scan->source.batch;
+    scan->op.exec->samples += block->samples;
+    imv_source_reset(&scan->source);
+    if (block->rows == 0) return IMV_OK;
+    imv_assert(block->rows <= IMV_BATCH_ROWS_MAX);
+    batch->rows = block->rows;
+    IMV_TRY(fill_input(scan, block));
+    fill_fields(scan, block);
+    if (block->label->is_bucketed) {
+        struct label_reader *reader = (struct label_reader *)block->label;
+        reader->view.buckets = &block->buckets;
+        batch->buckets = &reader->view;
         return IMV_OK;
     }
-    imv_assert(rows->count <= IMV_BATCH_ROWS_MAX);
-    scan->op.exec->samples += rows->count;
-    imv_source_reset(&scan->source);
-    imv_source_copy_row(&scan->source, scan->input, scan->row);
-    scan->source.batch.rows = rows->count;
-    fill_fields(scan, rows);
-    IMV_TRY(fill_whole(scan, rows));
-    return drop_empty(scan, rows);
+    IMV_TRY(fill_whole(scan, block));
+    return drop_empty(scan, block);
 }
 
 static imv_status scan_next(struct imv_operator *op, struct imv_row_batch **batch) {
     struct sample_scan *scan = (struct sample_scan *)op;
-    if (!imv_source_ready(&scan->source)) IMV_TRY(imv_source_init(op->exec, op->branch, 0, &scan->source));
-    do {
+    const struct imv_scan_block *block = NULL;
+    IMV_TRY(prepare(scan));
+    for (;;) {
         IMV_TRY(imv_exec_poll(op->exec));
-        if (scan->reader == NULL) {
-            IMV_TRY(next_row(scan));
+        if (scan->jobs_count > 0) IMV_TRY(imv_scan_lanes_next(scan->lanes, &block));
+        if (block == NULL) {
+            IMV_TRY(next_jobs(scan));
             if (scan->input == NULL) return IMV_OK;
+            continue;
         }
-        if (scan->reader != NULL) IMV_TRY(read_batch(scan));
-    } while (scan->reader == NULL || scan->source.batch.rows == 0);
+        IMV_TRY(fill_batch(scan, block));
+        if (scan->source.batch.rows > 0) break;
+    }
     *batch = &scan->source.batch;
     return IMV_OK;
 }
 
 static void scan_close(struct imv_operator *op) {
     struct sample_scan *scan = (struct sample_scan *)op;
-    for (struct label_reader *reader = scan->readers; reader != NULL; reader = reader->next)
-        imv_cursor_free(reader->cursor);
+    imv_scan_lanes_free(scan->lanes);
     imv_source_release(&scan->source);
 }
 

@@ -68,6 +68,7 @@ __attribute__((format(printf, 4, 5))) static inline void threaded_assert(bool ho
 #define cr_assert_str_eq(a, b, ...)       cr_assert(strcmp((a), (b)) == 0, ##__VA_ARGS__)
 #define cr_assert_arr_eq(a, b, size, ...) cr_assert(memcmp((a), (b), (size)) == 0, ##__VA_ARGS__)
 #define cr_expect_eq                      cr_assert_eq
+#define cr_expect_str_eq                  cr_assert_str_eq
 
 int main(int count, char **arguments) {
     FILE *tap = NULL;

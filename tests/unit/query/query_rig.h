@@ -8,8 +8,7 @@
 #include "query/parameters.h"
 #include "query/sink/sink.h"
 #include "tests/support/engine_harness.h"
-
-#include <criterion/criterion.h>
+#include "tests/support/threaded.h"
 
 struct rig {
     struct harness harness;
@@ -22,6 +21,8 @@ struct rig {
     const _Atomic bool *cancelled;
     const struct imv_clock *clock;
     const char *parameters; /* JSON; NULL: none */
+    struct imv_workers *workers;
+    unsigned without; /* of enum imv_query_shortcut */
 };
 
 static inline void rig_must(imv_status status, const struct imv_error *err) {
@@ -109,7 +110,9 @@ static inline imv_status rig_run_into(struct rig *rig, const char *text, struct 
                                         .deadline_ns = rig->deadline_ns,
                                         .memory_bytes_max = rig->memory_bytes_max,
                                         .cancelled = rig->cancelled,
-                                        .clock = rig->clock};
+                                        .clock = rig->clock,
+                                        .workers = rig->workers,
+                                        .without = rig->without};
     if (status == IMV_OK) status = imv_query_run(rig->harness.engine, &request, sink, &rig->error);
     imv_arena_release(&arena);
     return status;
