@@ -1,7 +1,5 @@
 #include "connectors/query_pool.h"
 
-#include "storage/base/metrics.h"
-
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -56,9 +54,7 @@ static void *work(void *argument) {
         pool->running++;
         call_thread(pool); /* two calls may have reached this one thread */
         pthread_mutex_unlock(&pool->lock);
-        imv_metric_add(IMV_METRIC_queries_running, 1);
         job->run(job);
-        imv_metric_add(IMV_METRIC_queries_running, -1);
         pthread_mutex_lock(&pool->lock);
         pool->running--; /* and this thread looks at the queue again */
     }

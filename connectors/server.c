@@ -1,5 +1,6 @@
 #include "connectors/server.h"
 
+#include "connectors/http/backup.h"
 #include "connectors/http/context.h"
 #include "connectors/http/query.h"
 #include "connectors/http/remote_write.h"
@@ -48,7 +49,7 @@ struct server {
     const struct imv_config *config;
     const struct imv_clock *clock;
     struct imv_engine *engine;
-    struct imv_query_pool *pool;
+    struct imv_query_pool *pool, *backup_pool;
     struct imv_budget connections, remote_write, arrow;
     uint32_t shards;
     struct member *members;
@@ -67,6 +68,7 @@ static const struct imv_http_route routes[] = {
     {"POST", "/api/v2/write", &imv_http_write_handler},
     {"POST", "/api/v1/write", &imv_http_remote_write_handler},
     {"POST", "/query", &imv_http_query_handler},
+    {"POST", "/admin/backup", &imv_http_backup_handler},
     {"GET", "/metrics", &imv_http_metrics_handler},
     {"GET", "/livez", &imv_http_livez_handler},
     {"GET", "/readyz", &imv_http_readyz_handler},
@@ -119,6 +121,7 @@ static imv_status open_member(struct member *member) {
         .engine = server->engine,
         .writer = member->writer,
         .pool = server->pool,
+        .backup_pool = server->backup_pool,
         .remote_write = &server->remote_write,
         .arrow_budget = &server->arrow,
         .clock = server->clock,
@@ -333,6 +336,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     imv_budget_init(&server.arrow, "arrow", ARROW_BYTES_MAX);
     imv_status status = open_engine(&server, err);
     if (status == IMV_OK) status = imv_query_pool_new(config->query_threads, QUERIES_QUEUED_MAX, &server.pool, err);
+    if (status == IMV_OK) status = imv_query_pool_new(1, 1, &server.backup_pool, err);
     if (status == IMV_OK) status = make_members(&server, err);
     if (status == IMV_OK) {
         pthread_barrier_init(&server.phase, NULL, server.shards + 1);
@@ -340,6 +344,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
         pthread_barrier_destroy(&server.phase);
     }
     imv_query_pool_free(server.pool);
+    imv_query_pool_free(server.backup_pool);
     if (server.engine != NULL) imv_engine_close(server.engine);
     imv_budget_release(&server.arrow);
     imv_budget_release(&server.connections);

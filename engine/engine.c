@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "engine/backup.h"
 #include "engine/engine_internal.h"
 #include "engine/flush.h"
 #include "engine/head.h"
@@ -126,6 +127,7 @@ static imv_status directory_open(struct imv_engine *engine, struct imv_error *er
 static imv_status store_open(struct imv_engine *engine, struct imv_error *err) {
     engine->kv = engine->options.kv;
     if (engine->kv != NULL) return IMV_OK;
+    IMV_TRY(imv_backup_clear(engine->path, err));
     char *path = path_join(engine->path, "rocksdb");
     if (path == NULL) return imv_fail(err, IMV_NO_MEMORY, "engine: no memory");
     imv_status status = imv_kv_open(path, &engine->kv, err);

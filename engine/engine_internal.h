@@ -1,4 +1,5 @@
-/* engine_internal.h - what engine.c, shard.c, delete.c, flush.c, retention.c and snapshot.c share. Nobody else includes it.
+/* engine_internal.h - what engine.c, shard.c, delete.c, flush.c, retention.c, backup.c and snapshot.c share. Nobody else
+ * includes it.
  *
  * Who holds what:
  *
@@ -73,6 +74,7 @@ struct imv_engine {
     _Atomic uint64_t head_generation; /* last given out */
     _Atomic uint64_t flush_ticket;    /* last given out */
     uint32_t shards_count;
+    _Atomic bool backup_running;
     _Atomic uint32_t snapshots; /* taken and not released: none may be left at close */
 
     pthread_mutex_t locks[IMV_RANKS];

@@ -207,12 +207,8 @@ static imv_status make_directory(const char *path, struct imv_error *err) {
     return imv_fail_errno(err, IMV_IO, errno, "kv: cannot make directory %s", path);
 }
 
-/* Only the holder of RocksDB's lock may do this: another process may be writing there. */
-static imv_status clear_ingest_directory(const char *directory, struct imv_error *err) {
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/ingest", directory) >= PATH_MAX)
-        return imv_fail(err, IMV_INVALID, "kv: the path %s is too long", directory);
-    IMV_TRY(make_directory(path, err));
+/* Deletes all files in a directory. */
+static imv_status clear_directory(const char *path, struct imv_error *err) {
     DIR *entries = opendir(path);
     if (entries == NULL) return imv_fail_errno(err, IMV_IO, errno, "kv: cannot list %s", path);
     imv_status status = IMV_OK;
@@ -223,6 +219,15 @@ static imv_status clear_ingest_directory(const char *directory, struct imv_error
     }
     closedir(entries);
     return status;
+}
+
+/* Only the holder of RocksDB's lock may do this: another process may be writing there. */
+static imv_status clear_ingest_directory(const char *directory, struct imv_error *err) {
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/ingest", directory) >= PATH_MAX)
+        return imv_fail(err, IMV_INVALID, "kv: the path %s is too long", directory);
+    IMV_TRY(make_directory(path, err));
+    return clear_directory(path, err);
 }
 
 static imv_status open_database(struct rocks *rocks, struct imv_error *err) {
@@ -484,6 +489,32 @@ static imv_status rocks_drop_range(struct imv_kv *kv, enum imv_kv_family family,
     return take_error(text, "drop a range", rocks->directory, err);
 }
 
+/* ---- checkpoints ---- */
+
+static imv_status rocks_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err) {
+    struct rocks *rocks = (struct rocks *)kv;
+    IMV_TRY(check_space(rocks->directory, SPACE_BYTES_MIN, err)); /* it flushes `meta` and copies the manifest */
+    char *text = NULL;
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(rocks->db, &text);
+    if (text == NULL) rocksdb_checkpoint_create(checkpoint, directory, 0, &text);
+    if (checkpoint != NULL) rocksdb_checkpoint_object_destroy(checkpoint);
+    return take_error(text, "make a checkpoint", rocks->directory, err);
+}
+
+static imv_status remove_directory(const char *path, struct imv_error *err) {
+    if (access(path, F_OK) != 0 && errno == ENOENT) return IMV_OK;
+    IMV_TRY(clear_directory(path, err));
+    return rmdir(path) == 0 ? IMV_OK : imv_fail_errno(err, IMV_IO, errno, "kv: cannot remove %s", path);
+}
+
+imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err) {
+    char aside[PATH_MAX]; /* RocksDB makes it under this name and renames it */
+    if (snprintf(aside, sizeof aside, "%s.tmp", directory) >= PATH_MAX)
+        return imv_fail(err, IMV_INVALID, "kv: the path %s is too long", directory);
+    IMV_TRY(remove_directory(aside, err));
+    return remove_directory(directory, err);
+}
+
 static const struct imv_kv_ops rocks_ops = {
     .close = rocks_close,
     .get = rocks_get,
@@ -492,6 +523,7 @@ static const struct imv_kv_ops rocks_ops = {
     .table_new = rocks_table_new,
     .ingest = rocks_ingest,
     .drop_range = rocks_drop_range,
+    .checkpoint = rocks_checkpoint,
 };
 static const struct imv_kv_iterator_ops rocks_iterator_ops = {
     .free = rocks_iterator_free,
@@ -568,4 +600,9 @@ imv_status imv_kv_ingest(struct imv_kv *kv, struct imv_kv_table **tables, size_t
 imv_status imv_kv_drop_range(struct imv_kv *kv, enum imv_kv_family family, struct imv_str from, struct imv_str to,
                              struct imv_error *err) {
     return kv->ops->drop_range(kv, family, from, to, err);
+}
+
+imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err) {
+    if (kv->ops->checkpoint == NULL) return imv_fail(err, IMV_UNSUPPORTED, "kv: this store makes no checkpoints");
+    return kv->ops->checkpoint(kv, directory, err);
 }

@@ -40,6 +40,7 @@ struct imv_kv_ops {
     imv_status (*ingest)(struct imv_kv *kv, struct imv_kv_table **tables, size_t count, struct imv_error *err);
     imv_status (*drop_range)(struct imv_kv *kv, enum imv_kv_family family, struct imv_str from, struct imv_str to,
                              struct imv_error *err);
+    imv_status (*checkpoint)(struct imv_kv *kv, const char *directory, struct imv_error *err); /* NULL: unsupported */
 };
 struct imv_kv {
     const struct imv_kv_ops *ops;
@@ -106,3 +107,10 @@ imv_status imv_kv_ingest(struct imv_kv *kv, struct imv_kv_table **tables, size_t
  * seeing it. */
 imv_status imv_kv_drop_range(struct imv_kv *kv, enum imv_kv_family family, struct imv_str from, struct imv_str to,
                              struct imv_error *err);
+
+/* Makes directory, which must not exist and be on the store's file system, a store of its own with everything that was
+ * durable before the call: table files are hard links, so it costs little until these are dropped here. Durable on return.
+ * IMV_UNSUPPORTED: this store cannot. */
+imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err);
+/* Deletes a checkpoint, also one that a crash cut short. IMV_OK when there is none. */
+imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err);

@@ -51,6 +51,22 @@ const struct imv_command imv_commands[] = {
      "Verifies every checksum, chain and invariant of a data directory that no server has open. Exit status 1 when\n"
      "anything is damaged.\n",
      imv_command_check},
+    {"backup", "copy a running server's data",
+     "imvdb backup [--url URL] DIR|-\n"
+     "\n"
+     "Copies everything that was acknowledged before the call, while the server goes on, into a new directory, or as a "
+     "tar\n"
+     "archive to standard output. Every file's hash is in its MANIFEST, which is written last: without it there is no\n"
+     "backup.\n",
+     imv_command_backup},
+    {"restore", "make a data directory of a backup",
+     "imvdb restore DIR|FILE|- --data DIR\n"
+     "\n"
+     "Takes a backup's directory or archive (`-`: from standard input) into an empty or new data directory, verifies "
+     "every\n"
+     "hash, then everything as `imvdb check` does. Only then it is done; a directory that was not restored to its end\n"
+     "does not pass for one.\n",
+     imv_command_restore},
     {NULL, NULL, NULL, NULL},
 };
 

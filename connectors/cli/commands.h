@@ -23,6 +23,8 @@ int imv_command_query(int argc, char **argv);
 int imv_command_import(int argc, char **argv);
 int imv_command_demo(int argc, char **argv);
 int imv_command_check(int argc, char **argv);
+int imv_command_backup(int argc, char **argv);
+int imv_command_restore(int argc, char **argv);
 
 /* Finds and runs the command of the program's arguments; "help", "--help" and "--version" are answered here. */
 int imv_commands_run(int argc, char **argv);

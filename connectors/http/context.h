@@ -15,8 +15,9 @@ struct imv_http_context {
     struct imv_engine *engine;
     struct imv_writer *writer; /* of this loop's shard */
     struct imv_query_pool *pool;
-    struct imv_budget *remote_write; /* memory of all remote write requests */
-    struct imv_budget *arrow_budget; /* of all Arrow streams under way; NULL: no common limit */
+    struct imv_query_pool *backup_pool; /* runs one backup at a time */
+    struct imv_budget *remote_write;    /* memory of all remote write requests */
+    struct imv_budget *arrow_budget;    /* of all Arrow streams under way; NULL: no common limit */
     const struct imv_clock *clock;
     uint32_t shards;
     int64_t query_timeout_ns;      /* the longest a query may run */

@@ -111,8 +111,10 @@ static void run(struct imv_query_job *job) {
     struct query *query = (struct query *)job;
     struct imv_query_error error = {0};
     int64_t start = imv_clock_monotonic_ns(query->context->clock);
+    imv_metric_add(IMV_METRIC_queries_running, 1);
     imv_status status = imv_query_run(query->context->engine, &query->request, &query->sink.sink, &error);
     if (status != IMV_OK) write_error(query, &error);
+    imv_metric_add(IMV_METRIC_queries_running, -1);
     imv_metric_add(IMV_METRIC_queries_total, 1);
     if (status != IMV_OK) imv_metric_add(IMV_METRIC_queries_failed_total, 1);
     imv_metric_observe_ns(IMV_METRIC_query_seconds, imv_clock_monotonic_ns(query->context->clock) - start);

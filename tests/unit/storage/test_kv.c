@@ -527,3 +527,38 @@ Test(kv, stand_in_faults) {
     }
     cr_assert(seen[0] && seen[1]);
 }
+
+/* A checkpoint is a store of its own with what there was: later changes of either do not reach the other, files that are
+ * dropped meanwhile stay in it, and removing it leaves the store whole. */
+Test(kv, a_checkpoint_is_a_store_of_its_own) {
+    static const char *const keys[] = {"a1", "a2"};
+    struct imv_kv *kv = open_kv(), *copy;
+    char path[80];
+    snprintf(path, sizeof path, "%s-checkpoint", directory);
+    struct imv_kv_change changes[] = {put("one", "1"), put("two", "2")};
+    OK(imv_kv_write(kv, changes, 2, &err));
+    ingest(kv, keys, 2);
+    OK(imv_kv_checkpoint_remove(path, &err));
+    OK(imv_kv_checkpoint(kv, path, &err));
+    cr_assert_neq(imv_kv_checkpoint(kv, path, &err), IMV_OK, "it is there already");
+    struct imv_kv_change later[] = {put("one", "11"), delete ("two")};
+    OK(imv_kv_write(kv, later, 2, &err));
+    OK(imv_kv_drop_range(kv, IMV_KV_CHUNKS, IMV_STR("a"), IMV_STR("b"), &err));
+    OK(imv_kv_open(path, &copy, &err));
+    expect(copy, IMV_KV_META, "one", "1");
+    expect(copy, IMV_KV_META, "two", "2");
+    expect(copy, IMV_KV_CHUNKS, "a2", "a2");
+    expect(kv, IMV_KV_META, "one", "11");
+    expect(kv, IMV_KV_META, "two", NULL);
+    expect(kv, IMV_KV_CHUNKS, "a2", NULL);
+    imv_kv_close(copy);
+    char ingest_path[96];
+    snprintf(ingest_path, sizeof ingest_path, "%s/ingest", path); /* opening it made this */
+    cr_assert_eq(rmdir(ingest_path), 0);
+    OK(imv_kv_checkpoint_remove(path, &err));
+    cr_assert_neq(access(path, F_OK), 0);
+    imv_kv_close(kv);
+    kv = open_kv();
+    expect(kv, IMV_KV_META, "one", "11");
+    imv_kv_close(kv);
+}
