@@ -1,5 +1,6 @@
 #include "connectors/config.h"
 
+#include "engine/catalog.h"
 #include "storage/base/log.h"
 
 #include <arpa/inet.h>
@@ -30,6 +31,9 @@ void imv_config_init(struct imv_config *config) {
         .stall_timeout_ns = 30 * second_ns,
         .flush_age_ns = 3600 * second_ns,
         .query_threads = 2,
+        .series_max = IMV_SERIES_MAX,
+        .label_series_max = IMV_SERIES_MAX,
+        .catalog_memory = IMV_CATALOG_BYTES_MAX,
     };
 }
 
@@ -133,6 +137,9 @@ static const struct setting settings[] = {
     SETTING("limits", "query_threads", COUNT, query_threads, "a number"),
     SETTING("limits", "idle_timeout", DURATION, idle_timeout_ns, "a duration such as 5m"),
     SETTING("limits", "stall_timeout", DURATION, stall_timeout_ns, "a duration such as 30s"),
+    SETTING("limits", "series", COUNT, series_max, "a number"),
+    SETTING("limits", "series_per_label", COUNT, label_series_max, "a number"),
+    SETTING("limits", "catalog_memory", SIZE, catalog_memory, "a size such as 4GiB"),
     SETTING("storage", "head_memory", SIZE, head_memory, "a size such as 2GiB"),
     SETTING("storage", "batch_memory", SIZE, batch_memory, "a size such as 256MiB"),
     SETTING("storage", "wal", SIZE, wal_bytes, "a size such as 2GiB"),
@@ -195,9 +202,24 @@ static imv_status set_retention(struct imv_config *config, const char *label, co
     return IMV_OK;
 }
 
+static imv_status set_series_limit(struct imv_config *config, const char *label, const char *value,
+                                   struct imv_error *err) {
+    if (config->series_limits_count == IMV_RETENTIONS_MAX)
+        return imv_fail(err, IMV_FULL, "more than %d labels in [series]", IMV_RETENTIONS_MAX);
+    struct imv_series_limit *limit = &config->series_limits[config->series_limits_count];
+    if (strlen(label) >= sizeof limit->label)
+        return imv_fail(err, IMV_INVALID, "series: the label '%s' is too long", label);
+    if (!parse_count(value, &limit->series_max) || limit->series_max == 0)
+        return imv_fail(err, IMV_INVALID, "series of '%s' is '%s': a number above 0 is expected", label, value);
+    strcpy(limit->label, label);
+    config->series_limits_count++;
+    return IMV_OK;
+}
+
 imv_status imv_config_set(struct imv_config *config, const char *section, const char *key, const char *value,
                           struct imv_error *err) {
     if (strcmp(section, "retention") == 0) return set_retention(config, key, value, err);
+    if (strcmp(section, "series") == 0) return set_series_limit(config, key, value, err);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const struct setting *setting = &settings[i];
         if (strcmp(section, setting->section) != 0 || strcmp(key, setting->key) != 0) continue;

@@ -8,6 +8,12 @@
  *     shards = 2                        query_threads = 2
  *     io = auto                         idle_timeout = 5m               [retention]
  *     log = info                        stall_timeout = 30s             cpu = 30d
+ *                                       series = 10000000
+ *                                       series_per_label = 10000000     [series]
+ *                                       catalog_memory = 4GiB           cpu = 100000
+ *
+ * Beyond a number of series, of all or of one label ([series] for a label by name), new ones are refused and known ones
+ * go on; so at the memory of the catalog's names.
  *
  * An unknown section, key or unit is an error: a server never starts with a setting that it did not understand. Sizes
  * take KiB, MiB, GiB; durations ms, s, m, h, d. The file is INI (libinih).
@@ -33,6 +39,12 @@ struct imv_retention {
     int64_t retention_ns;
 };
 
+/* How many series a label may have. */
+struct imv_series_limit {
+    char label[256];
+    uint32_t series_max;
+};
+
 struct imv_config {
     char data[4096];
     struct imv_address http, ilp, bolt;
@@ -46,6 +58,10 @@ struct imv_config {
     uint32_t query_threads;
     struct imv_retention retentions[IMV_RETENTIONS_MAX];
     uint32_t retentions_count;
+    uint32_t series_max, label_series_max;
+    size_t catalog_memory;
+    struct imv_series_limit series_limits[IMV_RETENTIONS_MAX];
+    uint32_t series_limits_count;
 };
 
 void imv_config_init(struct imv_config *config);

@@ -154,9 +154,21 @@ static imv_status set_retentions(struct server *server, struct imv_error *err) {
     return IMV_OK;
 }
 
+static imv_status set_series_limits(struct server *server, struct imv_error *err) {
+    const struct imv_config *config = server->config;
+    for (uint32_t i = 0; i < config->series_limits_count; i++) {
+        const struct imv_series_limit *limit = &config->series_limits[i];
+        struct imv_label *label;
+        IMV_TRY(imv_catalog_label(imv_engine_catalog(server->engine), imv_str_from(limit->label), &label, err));
+        imv_label_set_series_max(label, limit->series_max);
+    }
+    return IMV_OK;
+}
+
 static imv_status listen_all(struct member *member) {
     struct server *server = member->server;
     if (member->index == 0) IMV_TRY(set_retentions(server, &member->err));
+    if (member->index == 0) IMV_TRY(set_series_limits(server, &member->err));
     imv_loop_set_peers(server->peers[member->index], server->peers, server->shards);
     IMV_TRY(listen_on(member, &server->config->http, &server->http_port, &imv_http_conn_handler, server->http));
     return listen_on(member, &server->config->ilp, &server->ilp_port, &imv_ilp_conn_handler, server->ilp);
@@ -220,6 +232,7 @@ static imv_status open_engine(struct server *server, struct imv_error *err) {
     options.batch_bytes_max = config->batch_memory;
     options.wal_bytes_max = config->wal_bytes;
     options.flush_age_ns = config->flush_age_ns;
+    options.limits = (struct imv_catalog_limits){config->series_max, config->label_series_max, config->catalog_memory};
     options.background = true;
     options.clock = server->clock;
     options.wake = wake_shard;

@@ -28,7 +28,8 @@ static imv_status init_locks(struct imv_catalog *catalog, struct imv_error *err)
 static imv_status init(struct imv_catalog *catalog, struct imv_kv *kv, uint32_t shards, struct imv_error *err) {
     catalog->kv = kv;
     catalog->shards_count = shards;
-    imv_catalog_set_limits(catalog, IMV_SERIES_MAX, IMV_CATALOG_BYTES_MAX);
+    const struct imv_catalog_limits limits = {IMV_SERIES_MAX, IMV_SERIES_MAX, IMV_CATALOG_BYTES_MAX};
+    imv_catalog_set_limits(catalog, &limits);
     if (getrandom(&catalog->seed, sizeof catalog->seed, 0) != sizeof catalog->seed) {
         return imv_fail_errno(err, IMV_IO, errno, "catalog: no random seed");
     }
@@ -87,9 +88,10 @@ void imv_catalog_close(struct imv_catalog *catalog) {
     free(catalog);
 }
 
-void imv_catalog_set_limits(struct imv_catalog *catalog, uint64_t series_max, uint64_t bytes_max) {
-    atomic_store_explicit(&catalog->series_max, series_max, memory_order_relaxed);
-    atomic_store_explicit(&catalog->bytes_max, bytes_max, memory_order_relaxed);
+void imv_catalog_set_limits(struct imv_catalog *catalog, const struct imv_catalog_limits *limits) {
+    atomic_store_explicit(&catalog->series_max, limits->series_max, memory_order_relaxed);
+    atomic_store_explicit(&catalog->label_series_max, limits->label_series_max, memory_order_relaxed);
+    atomic_store_explicit(&catalog->bytes_max, limits->bytes_max, memory_order_relaxed);
 }
 
 imv_status imv_catalog_check_bytes(const struct imv_catalog *catalog, struct imv_error *err) {

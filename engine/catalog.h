@@ -44,7 +44,7 @@ enum {
     IMV_SHAPES_BYTES_MAX = 256 * 1024 * 1024, /* all shapes of the catalog: ~2 million different sets of ten fields */
 };
 
-/* The limits unless imv_catalog_set_limits says otherwise: ten million series cost about 3 GB. */
+/* The limits unless imv_catalog_set_limits says otherwise: ten million series cost about 2 GB. */
 enum { IMV_SERIES_MAX = 10 * 1000 * 1000 };
 #define IMV_CATALOG_BYTES_MAX (UINT64_C(4) << 30) /* of names, series and their like, without the index over them */
 
@@ -142,6 +142,18 @@ imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, s
  * limit of bytes. */
 imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                            const struct imv_field **field, struct imv_error *err);
+/* The same for the fields of one row (name and type; ids do not matter; no name twice): makes all that are new, or none.
+ * fields[count] takes them. */
+imv_status imv_label_make_fields(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *wanted,
+                                 size_t count, const struct imv_field **fields, struct imv_error *err);
+/* Would imv_label_field take this field? Makes nothing. Errors as there. */
+imv_status imv_label_check_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name,
+                                 imv_type type, struct imv_error *err);
+/* Would a row with these fields, of a series with these tags that may be new, be taken? Makes nothing, so that a row that
+ * is refused leaves neither label nor series nor tag behind. Errors as imv_label_field and imv_catalog_series. */
+imv_status imv_catalog_check_row(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
+                                 size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                                 struct imv_error *err);
 /* NULL when absent. Any thread, no lock needed by the caller. */
 const struct imv_field *imv_label_find_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name);
 const struct imv_field *imv_label_field_by_id(const struct imv_label *label, uint32_t id);
@@ -156,6 +168,11 @@ imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label,
  * new, and a limit of the catalog is reached. */
 imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
                               size_t tags_count, struct imv_series **series, struct imv_error *err);
+
+/* The same with the label by name, which is made too; a series that is refused does not leave a new label behind. Errors
+ * as imv_catalog_label and imv_catalog_series. */
+imv_status imv_catalog_resolve(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
+                               size_t tags_count, struct imv_series **series, struct imv_error *err);
 
 /* Tags of a series, in order of key; views that stay valid. imv_series_tag: false when the series has no such tag. */
 struct imv_tag imv_series_tag_at(const struct imv_series *series, uint32_t i);
@@ -206,9 +223,20 @@ imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *lab
                               const struct imv_tag_selector *selector, const uint64_t *sequences,
                               struct imv_series ***series, size_t *count, struct imv_error *err);
 
-/* Changes how many series there may be and how many bytes the catalog may take. At a limit what is new is refused with
- * IMV_FULL (labels and fields too, at the limit of bytes); what is loaded or replayed never is. Any thread. */
-void imv_catalog_set_limits(struct imv_catalog *catalog, uint64_t series_max, uint64_t bytes_max);
+/* How much there may be. */
+struct imv_catalog_limits {
+    uint64_t series_max;       /* in all */
+    uint64_t label_series_max; /* of one label, unless imv_label_set_series_max says otherwise */
+    uint64_t bytes_max;        /* of the catalog, without the index over it */
+};
+
+/* At a limit what is new is refused with IMV_FULL and a message that names label, limit and count (labels and fields too,
+ * at the limit of bytes) and counted; what is known, loaded or replayed never is. Any thread. */
+void imv_catalog_set_limits(struct imv_catalog *catalog, const struct imv_catalog_limits *limits);
+/* The limit of one label; 0: that of all labels. Not persistent. Any thread. */
+void imv_label_set_series_max(struct imv_label *label, uint64_t series_max);
+/* How many series the label has. Any thread. */
+uint64_t imv_label_series_count(const struct imv_label *label);
 
 /* Sets the retention of a label; 0 keeps for ever. Takes effect at once, is durable after the next persist. */
 void imv_label_set_retention(struct imv_catalog *catalog, struct imv_label *label, int64_t retention_ns);

@@ -84,6 +84,7 @@ void imv_engine_options_init(struct imv_engine_options *options, const char *dir
                                            .wal_bytes_max = UINT64_C(2) << 30,
                                            .wal_segment_bytes = UINT64_C(64) << 20,
                                            .flush_age_ns = INT64_C(3600) * 1000000000,
+                                           .limits = {IMV_SERIES_MAX, IMV_SERIES_MAX, IMV_CATALOG_BYTES_MAX},
                                            .background = true};
 }
 
@@ -286,6 +287,7 @@ imv_status imv_engine_open(const struct imv_engine_options *options, struct imv_
     if (status == IMV_OK) status = store_open(opened, err);
     if (status == IMV_OK) status = imv_meta_load(opened->kv, &opened->meta, err);
     if (status == IMV_OK) status = imv_catalog_open(opened->kv, opened->shards_count, &opened->catalog, err);
+    if (status == IMV_OK) imv_catalog_set_limits(opened->catalog, &opened->options.limits);
     if (status == IMV_OK) status = orphans_drop(opened, err);
     if (status == IMV_OK) budgets_init(opened);
     if (status == IMV_OK) status = shards_make(opened, err);

@@ -32,7 +32,8 @@ struct imv_engine_options {
     uint64_t wal_bytes_max;     /* journal cap of one shard, flushed at half; at least 4 segments. Default 2 GiB */
     uint64_t wal_segment_bytes; /* default 64 MiB */
     int64_t flush_age_ns;       /* a head with rows older than this is flushed. Default 1 h */
-    bool background;            /* an own thread flushes and retires; else imv_engine_background_step. Default true */
+    struct imv_catalog_limits limits; /* of the catalog; default IMV_SERIES_MAX twice, IMV_CATALOG_BYTES_MAX */
+    bool background; /* an own thread flushes and retires; else imv_engine_background_step. Default true */
     const struct imv_clock *clock; /* NULL: the system's */
     struct imv_io *io;             /* for LOCK and FORMAT; NULL: plain system calls */
     struct imv_kv *kv;             /* NULL: RocksDB in DIR/rocksdb; else closed by the engine, also when open fails */

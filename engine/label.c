@@ -33,6 +33,14 @@ void imv_label_set_retention(struct imv_catalog *catalog, struct imv_label *labe
     atomic_store_explicit(&label->retention_ns, retention_ns, memory_order_release);
 }
 
+void imv_label_set_series_max(struct imv_label *label, uint64_t series_max) {
+    atomic_store_explicit(&label->index->series_max, series_max, memory_order_relaxed);
+}
+
+uint64_t imv_label_series_count(const struct imv_label *label) {
+    return atomic_load_explicit(&label->index->series_count, memory_order_relaxed);
+}
+
 /* ---- fields ---- */
 
 struct name_probe {
@@ -73,18 +81,31 @@ static bool reserve_field(struct imv_catalog *catalog, struct imv_label *label, 
     return true;
 }
 
+/* Fields of one row that are new and not made yet. */
+struct fields_more {
+    uint32_t count;
+    size_t bytes; /* of their names */
+};
+
+static imv_status check_room(const struct imv_label *label, struct imv_str name, const struct fields_more *more,
+                             struct imv_error *err) {
+    const struct imv_label_index *index = label->index;
+    uint32_t count = atomic_load_explicit(&label->fields_count, memory_order_relaxed) + more->count;
+    if (count < IMV_FIELDS_MAX && index->field_names_bytes + more->bytes + name.size <= IMV_FIELD_NAMES_BYTES_MAX) {
+        return IMV_OK;
+    }
+    return imv_fail(err, IMV_FULL,
+                    "field \"%.*s\" is one too many: \"%.*s\" has %" PRIu32 " fields, limit %d (%d bytes of names)",
+                    imv_shown(name), name.data, imv_shown(label->name), label->name.data, count, IMV_FIELDS_MAX,
+                    IMV_FIELD_NAMES_BYTES_MAX);
+}
+
 /* Makes the next field; its name is free. The lock is held for writing. */
 static imv_status add_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                             const struct imv_field **field, struct imv_error *err) {
     struct imv_label_index *index = label->index;
     uint32_t id = atomic_load_explicit(&label->fields_count, memory_order_relaxed);
-    if (id >= IMV_FIELDS_MAX || index->field_names_bytes + name.size > IMV_FIELD_NAMES_BYTES_MAX) {
-        return imv_fail(err, IMV_FULL,
-                        "field \"%.*s\" is one too many: \"%.*s\" has %" PRIu32 " fields, limit %d (%d "
-                        "bytes of names)",
-                        imv_shown(name), name.data, imv_shown(label->name), label->name.data, id, IMV_FIELDS_MAX,
-                        IMV_FIELD_NAMES_BYTES_MAX);
-    }
+    IMV_TRY(check_room(label, name, &(struct fields_more){0}, err));
     struct imv_field *made = imv_arena_alloc(&catalog->arena, sizeof *made);
     struct imv_str text = made == NULL ? (struct imv_str){0} : imv_catalog_text(catalog, name);
     if (text.data == NULL || !reserve_field(catalog, label, id) || !imv_code_table_reserve(&index->fields_by_name)) {
@@ -121,20 +142,90 @@ static imv_status check_not_tag(const struct imv_catalog *catalog, const struct 
 
 imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                            const struct imv_field **field, struct imv_error *err) {
-    imv_assert(type >= IMV_FLOAT && type <= IMV_STRING);
     *field = imv_label_find_field(catalog, label, name);
     if (*field != NULL) return check_type(label, *field, type, err);
+    const struct imv_field wanted = {.name = name, .type = type};
+    return imv_label_make_fields(catalog, label, &wanted, 1, field, err);
+}
+
+/* What stands against a field: the lock is held. more is how many others of the row are new, and the bytes of their
+ * names. */
+static imv_status check_field(struct imv_catalog *catalog, const struct imv_label *label, struct imv_str name,
+                              imv_type type, struct fields_more *more, struct imv_error *err) {
+    const struct imv_field *known = imv_label_find_field(catalog, (struct imv_label *)label, name);
+    if (known != NULL) return check_type(label, known, type, err);
+    IMV_TRY(check_not_tag(catalog, label, name, err));
+    IMV_TRY(imv_catalog_check_bytes(catalog, err));
+    IMV_TRY(check_room(label, name, more, err));
+    more->count++;
+    more->bytes += name.size;
+    return IMV_OK;
+}
+
+imv_status imv_label_check_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name,
+                                 imv_type type, struct imv_error *err) {
+    const struct imv_field *known = imv_label_find_field(catalog, label, name);
+    if (known != NULL) return check_type(label, known, type, err);
+    struct fields_more more = {0};
     IMV_TRY(imv_catalog_check_name("field name", name, err));
-    pthread_rwlock_wrlock(&catalog->lock);
-    imv_status status;
-    *field = imv_label_find_field(catalog, label, name);
-    if (*field != NULL) {
-        status = check_type(label, *field, type, err);
-    } else {
-        status = check_not_tag(catalog, label, name, err);
-        if (status == IMV_OK) status = imv_catalog_check_bytes(catalog, err);
-        if (status == IMV_OK) status = add_field(catalog, label, name, type, field, err);
+    pthread_rwlock_rdlock(&catalog->lock);
+    imv_status status = check_field(catalog, label, name, type, &more, err);
+    pthread_rwlock_unlock(&catalog->lock);
+    return status;
+}
+
+/* The lock is held for writing. */
+static imv_status make_fields(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *wanted,
+                              size_t count, const struct imv_field **fields, struct imv_error *err) {
+    struct fields_more more = {0};
+    for (size_t i = 0; i < count; i++) {
+        IMV_TRY(check_field(catalog, label, wanted[i].name, wanted[i].type, &more, err));
     }
+    for (size_t i = 0; i < count; i++) {
+        fields[i] = imv_label_find_field(catalog, label, wanted[i].name);
+        if (fields[i] == NULL) IMV_TRY(add_field(catalog, label, wanted[i].name, wanted[i].type, &fields[i], err));
+    }
+    return IMV_OK;
+}
+
+imv_status imv_label_make_fields(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *wanted,
+                                 size_t count, const struct imv_field **fields, struct imv_error *err) {
+    for (size_t i = 0; i < count; i++) {
+        imv_assert(wanted[i].type >= IMV_FLOAT && wanted[i].type <= IMV_STRING);
+        IMV_TRY(imv_catalog_check_name("field name", wanted[i].name, err));
+    }
+    pthread_rwlock_wrlock(&catalog->lock);
+    imv_status status = make_fields(catalog, label, wanted, count, fields, err);
+    pthread_rwlock_unlock(&catalog->lock);
+    return status;
+}
+
+/* The label may be new: NULL. The lock is held. */
+static imv_status check_row(struct imv_catalog *catalog, const struct imv_label *label, const struct imv_tag *tags,
+                            size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                            struct imv_error *err) {
+    struct fields_more more = {0};
+    for (size_t i = 0; i < tags_count && label != NULL; i++) {
+        IMV_TRY(imv_label_check_key(catalog, label, tags[i].key, err));
+    }
+    for (size_t i = 0; i < fields_count; i++) {
+        IMV_TRY(imv_catalog_check_name("field name", fields[i].name, err));
+        for (size_t k = 0; k < tags_count; k++) {
+            if (!imv_str_equal(fields[i].name, tags[k].key)) continue;
+            return imv_fail(err, IMV_CONFLICT, "\"%.*s\" is both a tag and a field of one row",
+                            imv_shown(fields[i].name), fields[i].name.data);
+        }
+        if (label != NULL) IMV_TRY(check_field(catalog, label, fields[i].name, fields[i].type, &more, err));
+    }
+    return IMV_OK;
+}
+
+imv_status imv_catalog_check_row(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
+                                 size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                                 struct imv_error *err) {
+    pthread_rwlock_rdlock(&catalog->lock);
+    imv_status status =
+        check_row(catalog, imv_catalog_find_label(catalog, label), tags, tags_count, fields, fields_count, err);
     pthread_rwlock_unlock(&catalog->lock);
     return status;
 }

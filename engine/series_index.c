@@ -343,26 +343,42 @@ static imv_status add_series(struct imv_catalog *catalog, struct imv_label *labe
     return IMV_OK;
 }
 
+/* IMV_FULL when one more series would pass a limit; of is NULL when the label is new. The lock is held. */
+static imv_status check_limits(const struct imv_catalog *catalog, struct imv_str label,
+                               const struct imv_label_index *of, struct imv_error *err) {
+    uint64_t own_max = of == NULL ? 0 : atomic_load_explicit(&of->series_max, memory_order_relaxed);
+    if (own_max == 0) own_max = atomic_load_explicit(&catalog->label_series_max, memory_order_relaxed);
+    uint64_t own = of == NULL ? 0 : atomic_load_explicit(&of->series_count, memory_order_relaxed);
+    uint64_t all_max = atomic_load_explicit(&catalog->series_max, memory_order_relaxed);
+    imv_status status = IMV_OK;
+    if (own >= own_max) {
+        status = imv_fail(err, IMV_FULL,
+                          "a new series of \"%.*s\" would pass its limit of %" PRIu64 " series: it has %" PRIu64,
+                          imv_shown(label), label.data, own_max, own);
+    } else if (catalog->series_count >= all_max) {
+        status = imv_fail(err, IMV_FULL,
+                          "a new series of \"%.*s\" would pass the limit of %" PRIu64
+                          " series in all: there are %" PRIu64 ", %" PRIu64 " of them of this label",
+                          imv_shown(label), label.data, all_max, catalog->series_count, own);
+    } else {
+        status = imv_catalog_check_bytes(catalog, err);
+    }
+    if (status != IMV_OK) imv_metric_add(IMV_METRIC_series_refused_total, 1);
+    return status;
+}
+
 static imv_status make_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
                               uint32_t count, struct codes *codes, struct imv_series **series, struct imv_error *err) {
-    uint64_t series_max = atomic_load_explicit(&catalog->series_max, memory_order_relaxed);
-    if (catalog->series_count >= series_max) {
-        return imv_fail(err, IMV_FULL, "a new series of \"%.*s\" would be more than the limit of %" PRIu64,
-                        imv_shown(label->name), label->name.data, series_max);
-    }
-    IMV_TRY(imv_catalog_check_bytes(catalog, err));
+    IMV_TRY(check_limits(catalog, label->name, label->index, err));
     uint32_t shard = owner_of(catalog, label, sorted, count);
     uint32_t index = imv_catalog_series_count(catalog, shard);
     if (index == UINT32_MAX) return imv_fail(err, IMV_FULL, "catalog: shard %" PRIu32 " has 2^32 series", shard);
     return add_series(catalog, label, sorted, count, codes, shard, index, series, err);
 }
 
-imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
-                              size_t tags_count, struct imv_series **series, struct imv_error *err) {
-    struct imv_tag sorted[IMV_TAGS_MAX];
+static imv_status series_of(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
+                            uint32_t count, struct imv_series **series, struct imv_error *err) {
     struct codes codes;
-    IMV_TRY(sort_tags(tags, tags_count, sorted, err));
-    uint32_t count = (uint32_t)tags_count;
     pthread_rwlock_rdlock(&catalog->lock);
     *series = find_series(catalog, label, sorted, count, &codes);
     pthread_rwlock_unlock(&catalog->lock);
@@ -374,6 +390,28 @@ imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *lab
     if (*series == NULL) status = make_series(catalog, label, sorted, count, &codes, series, err);
     pthread_rwlock_unlock(&catalog->lock);
     return status;
+}
+
+imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
+                              size_t tags_count, struct imv_series **series, struct imv_error *err) {
+    struct imv_tag sorted[IMV_TAGS_MAX];
+    IMV_TRY(sort_tags(tags, tags_count, sorted, err));
+    return series_of(catalog, label, sorted, (uint32_t)tags_count, series, err);
+}
+
+imv_status imv_catalog_resolve(struct imv_catalog *catalog, struct imv_str name, const struct imv_tag *tags,
+                               size_t tags_count, struct imv_series **series, struct imv_error *err) {
+    struct imv_tag sorted[IMV_TAGS_MAX];
+    IMV_TRY(sort_tags(tags, tags_count, sorted, err));
+    struct imv_label *label = imv_catalog_find_label(catalog, name);
+    if (label == NULL) {
+        pthread_rwlock_rdlock(&catalog->lock);
+        imv_status status = check_limits(catalog, name, NULL, err);
+        pthread_rwlock_unlock(&catalog->lock);
+        if (status == IMV_OK) status = imv_catalog_label(catalog, name, &label, err);
+        if (status != IMV_OK) return status;
+    }
+    return series_of(catalog, label, sorted, (uint32_t)tags_count, series, err);
 }
 
 imv_status imv_shard_series_remember(struct imv_shard_series *shard, uint32_t index, struct imv_error *err) {

@@ -5,6 +5,7 @@
 #include "engine/journal.h"
 #include "engine/series_cache.h"
 #include "engine/writer_internal.h"
+#include "storage/base/arena.h"
 #include "storage/base/assert.h"
 
 #include <stdlib.h>
@@ -40,11 +41,12 @@ struct draft {
     struct destination *to;
     struct label_state *label;
     const struct imv_shape *predicted;
-    uint32_t count;      /* fields so far */
-    uint32_t fast_end;   /* the fast path may add fields below it */
-    uint32_t cells_room; /* cells before the strings */
-    uint32_t calls_left; /* of fields_max */
-    size_t text_left;    /* of bytes_max */
+    uint32_t count;       /* fields so far */
+    uint32_t fast_end;    /* the fast path may add fields below it */
+    uint32_t cells_room;  /* cells before the strings */
+    uint32_t calls_left;  /* of fields_max */
+    uint32_t fresh_count; /* fields that the label does not have yet */
+    size_t text_left;     /* of bytes_max */
     char *strings_end;
 };
 
@@ -61,6 +63,8 @@ struct imv_writer {
     uint32_t labels_capacity;
     uint64_t rows_begun;                            /* a row's serial */
     const struct imv_field *fields[IMV_FIELDS_MAX]; /* of a draft that follows no shape */
+    struct imv_field *fresh; /* those of them that are to be made when the row ends; NULL until there was one */
+    struct imv_arena fresh_names;
     uint64_t places[IMV_FIELDS_MAX]; /* by field id: serial of the last such draft with it << 16 | its place there */
     struct destination destinations[];
 };
@@ -76,6 +80,7 @@ imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *
     imv_assert(shard < exchange->shards);
     struct imv_writer *made = calloc(1, sizeof *made + exchange->shards * sizeof made->destinations[0]);
     if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory");
+    imv_arena_init(&made->fresh_names, 4096, NULL);
     made->catalog = catalog;
     made->exchange = exchange;
     made->budget = budget;
@@ -108,11 +113,19 @@ void imv_writer_free(struct imv_writer *writer) {
     imv_batch_free(writer->spare);
     for (uint32_t id = 0; id < writer->labels_capacity; id++) free(writer->labels[id]);
     free(writer->labels);
+    free(writer->fresh);
+    imv_arena_release(&writer->fresh_names);
     imv_series_cache_release(&writer->series);
     free(writer);
 }
 
 /* ---- series ---- */
+
+imv_status imv_writer_check_row(struct imv_writer *writer, struct imv_str label, const struct imv_tag *tags,
+                                size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                                struct imv_error *err) {
+    return imv_catalog_check_row(writer->catalog, label, tags, tags_count, fields, fields_count, err);
+}
 
 struct imv_series *imv_writer_find_series(struct imv_writer *writer, struct imv_str raw) {
     return imv_series_cache_find(&writer->series, raw);
@@ -121,9 +134,7 @@ struct imv_series *imv_writer_find_series(struct imv_writer *writer, struct imv_
 imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw, struct imv_str label,
                                   const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
                                   struct imv_error *err) {
-    struct imv_label *of;
-    IMV_TRY(imv_catalog_label(writer->catalog, label, &of, err));
-    IMV_TRY(imv_catalog_series(writer->catalog, of, tags, tags_count, series, err));
+    IMV_TRY(imv_catalog_resolve(writer->catalog, label, tags, tags_count, series, err));
     imv_series_cache_put(&writer->series, raw, *series);
     return IMV_OK;
 }
@@ -339,6 +350,59 @@ static void give_up_prediction(struct imv_writer *writer) {
     draft->fast_end = 0;
 }
 
+static bool is_fresh(const struct imv_writer *writer, const struct imv_field *field) {
+    return writer->fresh != NULL && field >= writer->fresh && field < writer->fresh + IMV_FIELDS_MAX;
+}
+
+static imv_status fail_two_types(const struct imv_field *field, imv_type type, struct imv_error *err) {
+    return imv_fail(err, IMV_CONFLICT, "field \"%.*s\" is both %s and %s in one row",
+                    field->name.size > 64 ? 64 : (int)field->name.size, field->name.data, imv_type_name(field->type),
+                    imv_type_name(type));
+}
+
+/* Is it a field that this row brings in? Asked first, since another writer may have made it meanwhile. */
+static bool find_fresh(const struct imv_writer *writer, struct imv_str name, uint32_t *place) {
+    const struct draft *draft = &writer->draft;
+    for (uint32_t i = 0; i < draft->count; i++) {
+        if (!is_fresh(writer, writer->fields[i]) || !imv_str_equal(writer->fields[i]->name, name)) continue;
+        *place = i;
+        return true;
+    }
+    return false;
+}
+
+/* A place for a field that the label does not have. It is made when the row ends, so that a row that is refused leaves
+ * no field behind whose type it has fixed. */
+static imv_status place_fresh(struct imv_writer *writer, struct imv_str name, imv_type type, uint32_t *place,
+                              struct imv_error *err) {
+    struct draft *draft = &writer->draft;
+    IMV_TRY(imv_label_check_field(writer->catalog, draft->row->series->label, name, type, err));
+    if (writer->fresh == NULL) writer->fresh = calloc(IMV_FIELDS_MAX, sizeof *writer->fresh);
+    if (draft->fresh_count == 0) imv_arena_reset(&writer->fresh_names);
+    struct imv_str copy = imv_arena_copy(&writer->fresh_names, name);
+    if (writer->fresh == NULL || copy.data == NULL) {
+        return imv_fail(err, IMV_NO_MEMORY, "writer: no memory for new fields");
+    }
+    writer->fresh[draft->fresh_count] = (struct imv_field){.name = copy, .type = type};
+    writer->fields[draft->count] = &writer->fresh[draft->fresh_count++];
+    *place = draft->count++;
+    return IMV_OK;
+}
+
+/* Makes the fields that the row brings in. */
+static imv_status make_fresh(struct imv_writer *writer, struct imv_error *err) {
+    struct draft *draft = &writer->draft;
+    const struct imv_field **made = calloc(draft->fresh_count, sizeof *made);
+    if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory for new fields");
+    imv_status status =
+        imv_label_make_fields(writer->catalog, draft->row->series->label, writer->fresh, draft->fresh_count, made, err);
+    for (uint32_t i = 0; i < draft->count && status == IMV_OK; i++) {
+        if (is_fresh(writer, writer->fields[i])) writer->fields[i] = made[writer->fields[i] - writer->fresh];
+    }
+    free(made);
+    return status;
+}
+
 /* Finds the place of a field whose name is not the one predicted: a new one, or that which it has already. */
 static imv_status place_field(struct imv_writer *writer, struct imv_str name, imv_type type, uint32_t *place,
                               struct imv_error *err) {
@@ -351,8 +415,14 @@ static imv_status place_field(struct imv_writer *writer, struct imv_str name, im
         }
         give_up_prediction(writer);
     }
-    const struct imv_field *field;
-    IMV_TRY(imv_label_field(writer->catalog, draft->row->series->label, name, type, &field, err));
+    struct imv_label *label = draft->row->series->label;
+    if (draft->fresh_count > 0 && find_fresh(writer, name, place)) {
+        const struct imv_field *fresh = writer->fields[*place];
+        return fresh->type == type ? IMV_OK : fail_two_types(fresh, type, err);
+    }
+    const struct imv_field *field = imv_label_find_field(writer->catalog, label, name);
+    if (field == NULL) return place_fresh(writer, name, type, place, err);
+    if (field->type != type) return imv_label_check_field(writer->catalog, label, name, type, err);
     uint64_t seen = writer->places[field->id];
     if (seen >> 16 == writer->rows_begun) {
         *place = (uint32_t)(seen & 0xffff);
@@ -470,6 +540,7 @@ static imv_status cut_row(struct imv_writer *writer, int64_t timestamp, struct i
 static imv_status end_row(struct imv_writer *writer, int64_t timestamp, struct imv_error *err) {
     struct draft *draft = &writer->draft;
     if (draft->count == 0) return imv_fail(err, IMV_INVALID, "a row without a field");
+    if (draft->fresh_count > 0) IMV_TRY(make_fresh(writer, err));
     const struct imv_shape *shape;
     imv_status status = find_shape(writer, &shape, err);
     if (status == IMV_FULL) return cut_row(writer, timestamp, err);

@@ -51,7 +51,13 @@ struct imv_catalog *imv_writer_catalog(struct imv_writer *writer);
  * cannot aim for a collision. The cache is bounded; when full it forgets. */
 struct imv_series *imv_writer_find_series(struct imv_writer *writer, struct imv_str raw);
 
-/* Resolves label and tags, making what is new, and remembers raw. Errors as imv_catalog_series. */
+/* Would a row with these fields (ids do not matter) be taken? Makes nothing: asked before imv_writer_make_series, so that a
+ * row that is refused leaves no series behind. Errors as imv_catalog_check_row. */
+imv_status imv_writer_check_row(struct imv_writer *writer, struct imv_str label, const struct imv_tag *tags,
+                                size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                                struct imv_error *err);
+
+/* Resolves label and tags, making what is new, and remembers raw. Errors as imv_catalog_resolve. */
 imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw, struct imv_str label,
                                   const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
                                   struct imv_error *err);
@@ -61,8 +67,8 @@ imv_status imv_writer_make_series(struct imv_writer *writer, struct imv_str raw,
  * may pass IMV_WRITER_ROW_BYTES_MAX. */
 imv_status imv_writer_begin(struct imv_writer *writer, struct imv_series *series, uint32_t fields_max, size_t bytes_max,
                             struct imv_error *err);
-/* Adds a value of a type other than STRING. A field given twice in a row keeps the last value, as InfluxDB does.
- * Errors as imv_label_field. */
+/* Adds a value of a type other than STRING. A field given twice in a row keeps the last value, as InfluxDB does. A field
+ * that is new is made when the row ends, and not when the row is refused. Errors as imv_label_field. */
 imv_status imv_writer_field(struct imv_writer *writer, struct imv_str name, imv_type type, uint64_t cell,
                             struct imv_error *err);
 /* Adds a string value; text is copied. IMV_INVALID also: longer than IMV_STRING_BYTES_MAX. */

@@ -40,9 +40,19 @@ static imv_status parse_point(const struct imv_line *line, enum imv_precision pr
     return imv_line_timestamp(line, at, precision, &point->timestamp, &point->timestamp_present, err);
 }
 
+/* Asked before a series is made, so that a line whose fields are refused leaves nothing behind. */
+static imv_status check_row(struct imv_writer *writer, const struct point *point, struct imv_str label,
+                            const struct imv_tag *tags, size_t tags_count, struct imv_error *err) {
+    struct imv_field fields[IMV_LINE_FIELDS_MAX];
+    for (uint32_t i = 0; i < point->fields_count; i++) {
+        fields[i] = (struct imv_field){.name = point->fields[i].name, .type = point->fields[i].type};
+    }
+    return imv_writer_check_row(writer, label, tags, tags_count, fields, point->fields_count, err);
+}
+
 /* The series of the line's key, through the cache or made from its parts. */
-static imv_status find_series(struct imv_writer *writer, const struct imv_line *line, struct imv_line_scratch *scratch,
-                              struct imv_series **series, struct imv_error *err) {
+static imv_status find_series(struct imv_writer *writer, const struct imv_line *line, const struct point *point,
+                              struct imv_line_scratch *scratch, struct imv_series **series, struct imv_error *err) {
     *series = imv_writer_find_series(writer, line->raw_key);
     if (*series != NULL) return IMV_OK;
     struct imv_str label;
@@ -51,6 +61,7 @@ static imv_status find_series(struct imv_writer *writer, const struct imv_line *
     size_t count;
     IMV_TRY(imv_line_key(line, scratch, &label, parsed, &count, err));
     for (size_t i = 0; i < count; i++) tags[i] = (struct imv_tag){parsed[i].key, parsed[i].value};
+    IMV_TRY(check_row(writer, point, label, tags, count, err));
     return imv_writer_make_series(writer, line->raw_key, label, tags, count, series, err);
 }
 
@@ -69,7 +80,7 @@ static imv_status write_point(struct imv_feed *feed, const struct imv_line *line
     struct point point;
     IMV_TRY(parse_point(line, feed->precision, &scratch, &point, err));
     struct imv_series *series;
-    IMV_TRY(find_series(feed->writer, line, &scratch, &series, err));
+    IMV_TRY(find_series(feed->writer, line, &point, &scratch, &series, err));
     IMV_TRY(imv_writer_begin(feed->writer, series, point.fields_count, point.text_bytes, err));
     imv_status status = write_fields(feed->writer, &point, err);
     if (status != IMV_OK) {

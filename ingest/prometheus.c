@@ -150,6 +150,8 @@ static imv_status find_series(struct imv_writer *writer, struct imv_str labels, 
     struct imv_tag tags[IMV_TAGS_MAX];
     size_t count;
     IMV_TRY(parse_labels(labels, &name, tags, &count, err));
+    const struct imv_field value = {.name = IMV_STR("value"), .type = IMV_FLOAT};
+    IMV_TRY(imv_writer_check_row(writer, name, tags, count, &value, 1, err));
     return imv_writer_make_series(writer, labels, name, tags, count, series, err);
 }
 

@@ -169,7 +169,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    imv_catalog_set_limits(catalog, UINT64_MAX, UINT64_MAX);
+    imv_catalog_set_limits(catalog, &(struct imv_catalog_limits){UINT64_MAX, UINT64_MAX, UINT64_MAX});
     printf("%" PRIu32 " series of %d tags\n", series_count, TAGS);
     bench_making(catalog, series_count);
     bench_finding(catalog, series_count);

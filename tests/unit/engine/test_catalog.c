@@ -2,6 +2,7 @@
 
 #include "engine/catalog_internal.h"
 
+#include "storage/base/metrics.h"
 #include "storage/base/prng.h"
 #include "storage/kv.h"
 #include "tests/support/kv_memory.h"
@@ -315,11 +316,13 @@ Test(catalog, series_stop_at_their_limit) {
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu");
     struct imv_series *series = make_series(&bench, cpu, "host=a"), *other;
-    imv_catalog_set_limits(bench.catalog, 1, UINT64_MAX);
+    imv_catalog_set_limits(bench.catalog, &(struct imv_catalog_limits){1, UINT64_MAX, UINT64_MAX});
     struct imv_tag tags[] = {{IMV_STR("new"), IMV_STR("b")}};
     struct imv_error err;
     cr_assert_eq(imv_catalog_series(bench.catalog, cpu, tags, 1, &other, &err), IMV_FULL);
-    cr_assert_str_eq(err.message, "a new series of \"cpu\" would be more than the limit of 1");
+    cr_assert_str_eq(
+        err.message,
+        "a new series of \"cpu\" would pass the limit of 1 series in all: there are 1, 1 of them of this label");
     cr_assert_eq(imv_label_tags_count(bench.catalog, cpu), 1);
     cr_assert_eq(make_series(&bench, cpu, "host=a"), series);
     imv_status status = IMV_CORRUPT;
@@ -327,6 +330,57 @@ Test(catalog, series_stop_at_their_limit) {
         status = imv_catalog_define_series(bench.catalog, shard << 40 | 3, cpu, tags, 1, &other, NULL);
     }
     cr_assert_eq(status, IMV_OK);
+    bench_close(&bench);
+}
+
+Test(catalog, a_label_has_a_limit_of_its_own) {
+    /* At a label's limit its new series are IMV_FULL with both numbers, other labels go on, and a limit of the label itself
+     * goes before that of all labels. */
+    struct bench bench = bench_open();
+    struct imv_label *cpu = make_label(&bench, "cpu"), *mem = make_label(&bench, "mem");
+    make_series(&bench, cpu, "host=a");
+    make_series(&bench, cpu, "host=b");
+    imv_catalog_set_limits(bench.catalog, &(struct imv_catalog_limits){10, 2, UINT64_MAX});
+    struct imv_series *series;
+    struct imv_tag tag = {IMV_STR("host"), IMV_STR("c")};
+    struct imv_error err;
+    int64_t refused = imv_metric_value(IMV_METRIC_series_refused_total);
+    cr_assert_eq(imv_catalog_series(bench.catalog, cpu, &tag, 1, &series, &err), IMV_FULL);
+    cr_assert_str_eq(err.message, "a new series of \"cpu\" would pass its limit of 2 series: it has 2");
+    cr_assert_eq(imv_metric_value(IMV_METRIC_series_refused_total), refused + 1);
+    make_series(&bench, mem, "host=c");
+    imv_label_set_series_max(cpu, 3);
+    make_series(&bench, cpu, "host=c");
+    cr_assert_eq(imv_label_series_count(cpu), 3);
+    imv_catalog_set_limits(bench.catalog, &(struct imv_catalog_limits){4, 2, UINT64_MAX});
+    cr_assert_eq(imv_catalog_resolve(bench.catalog, IMV_STR("new"), &tag, 1, &series, &err), IMV_FULL);
+    cr_assert_null(imv_catalog_find_label(bench.catalog, IMV_STR("new")));
+    bench_close(&bench);
+}
+
+Test(catalog, a_row_is_checked_without_a_trace) {
+    /* Whatever stands against a row is found before anything is made, and fields of one row are made together or not. */
+    struct bench bench = bench_open();
+    struct imv_label *cpu = make_label(&bench, "cpu");
+    make_series(&bench, cpu, "host=a");
+    make_field(&bench, cpu, "load", IMV_FLOAT);
+    const struct imv_tag host = {IMV_STR("host"), IMV_STR("n")}, load = {IMV_STR("load"), IMV_STR("n")};
+    const struct imv_field fields[] = {{IMV_STR("new"), 0, IMV_FLOAT},
+                                       {IMV_STR("load"), 0, IMV_INTEGER},
+                                       {IMV_STR("host"), 0, IMV_FLOAT},
+                                       {IMV_STR("load"), 0, IMV_FLOAT}};
+    struct imv_str name = IMV_STR("cpu"), other = IMV_STR("other");
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, name, &host, 1, &fields[0], 1, NULL), IMV_OK);
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, name, &host, 1, &fields[1], 1, NULL), IMV_CONFLICT);
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, name, NULL, 0, &fields[2], 1, NULL), IMV_CONFLICT);
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, name, &load, 1, &fields[0], 1, NULL), IMV_CONFLICT);
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, other, &host, 1, &fields[2], 1, NULL), IMV_CONFLICT);
+    cr_assert_eq(imv_catalog_check_row(bench.catalog, other, &host, 1, &fields[1], 1, NULL), IMV_OK);
+    const struct imv_field *made[2];
+    cr_assert_eq(imv_label_make_fields(bench.catalog, cpu, fields, 2, made, NULL), IMV_CONFLICT);
+    cr_assert_null(imv_label_find_field(bench.catalog, cpu, IMV_STR("new")));
+    cr_assert_null(imv_catalog_find_label(bench.catalog, other));
+    cr_assert_eq(imv_label_tags_count(bench.catalog, cpu), 1);
     bench_close(&bench);
 }
 
@@ -338,7 +392,7 @@ Test(catalog, names_stop_at_the_limit_of_bytes) {
     make_field(&bench, cpu, "a", IMV_FLOAT);
     struct imv_series *series;
     make_series(&bench, cpu, "host=a");
-    imv_catalog_set_limits(bench.catalog, UINT64_MAX, 1);
+    imv_catalog_set_limits(bench.catalog, &(struct imv_catalog_limits){UINT64_MAX, UINT64_MAX, 1});
     struct imv_error err;
     cr_assert_eq(imv_catalog_label(bench.catalog, IMV_STR("mem"), &label, &err), IMV_FULL);
     cr_assert_str_eq(err.message, "the catalog has reached its limit of 1 bytes, no new names are taken");

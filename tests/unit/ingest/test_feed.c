@@ -142,6 +142,27 @@ Test(feed, lines_become_rows) {
     bench_release(&bench);
 }
 
+Test(feed, a_refused_line_leaves_nothing_behind) {
+    /* Neither label nor tag nor series nor field of a line that is refused is there afterwards: the next line may use the
+     * names in another way. */
+    struct bench bench;
+    bench_init(&bench, 64 << 20);
+    static const char text[] = "cpu,host=a load=1 1\n"
+                               "cpu,host=b,rack=r fresh=1i,load=\"x\" 2\n"
+                               "cpu,host=a other=1i,load=t 3\n"
+                               "cpu,load=x fresh=1i 4\n"
+                               "new,a=1 b=1,a=2 5\n"
+                               "cpu,host=a twice=1,twice=2i 6\n"
+                               "cpu,host=a fresh=\"s\",rack=2,other=t,twice=3i 7\n";
+    cr_assert_eq(take(&bench, text, false), strlen(text));
+    cr_assert_str_eq(text_of(&bench.rows), "cpu,host=a load=1 @1\n"
+                                           "cpu,host=a fresh=\"s\" rack=2 other=true twice=3i @7\n");
+    cr_assert_eq(bench.feed.rejected, 5);
+    cr_assert_eq(imv_catalog_series_count(bench.catalog, 0), 1);
+    cr_assert_null(imv_catalog_find_label(bench.catalog, IMV_STR("new")));
+    bench_release(&bench);
+}
+
 Test(feed, a_line_without_a_time_gets_the_clock_s) {
     /* The time of the call, cut to the precision; given times are multiplied by it. */
     static const struct {

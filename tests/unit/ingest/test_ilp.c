@@ -44,6 +44,12 @@ struct imv_series *imv_writer_find_series(struct imv_writer *of, struct imv_str 
     (void)of, (void)raw;
     return any_series;
 }
+imv_status imv_writer_check_row(struct imv_writer *writer, struct imv_str label, const struct imv_tag *tags,
+                                size_t tags_count, const struct imv_field *fields, size_t fields_count,
+                                struct imv_error *err) {
+    (void)writer, (void)label, (void)tags, (void)tags_count, (void)fields, (void)fields_count, (void)err;
+    return IMV_OK;
+}
 imv_status imv_writer_make_series(struct imv_writer *of, struct imv_str raw, struct imv_str label,
                                   const struct imv_tag *tags, size_t tags_count, struct imv_series **series,
                                   struct imv_error *err) {
