@@ -135,6 +135,7 @@ static const struct setting settings[] = {
     SETTING("limits", "query_memory", SIZE, query_memory, "a size such as 1GiB"),
     SETTING("limits", "query_timeout", DURATION, query_timeout_ns, "a duration such as 5m"),
     SETTING("limits", "query_threads", COUNT, query_threads, "a number"),
+    SETTING("limits", "query_workers", COUNT, query_workers, "a number from 0 to 256"),
     SETTING("limits", "idle_timeout", DURATION, idle_timeout_ns, "a duration such as 5m"),
     SETTING("limits", "stall_timeout", DURATION, stall_timeout_ns, "a duration such as 30s"),
     SETTING("limits", "series", COUNT, series_max, "a number"),
@@ -223,7 +224,7 @@ imv_status imv_config_set(struct imv_config *config, const char *section, const 
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const struct setting *setting = &settings[i];
         if (strcmp(section, setting->section) != 0 || strcmp(key, setting->key) != 0) continue;
-        if (assign(setting, config, value) && config->shards <= 64) return IMV_OK;
+        if (assign(setting, config, value) && config->shards <= 64 && config->query_workers <= 256) return IMV_OK;
         return imv_fail(err, IMV_INVALID, "%s.%s is '%s': %s is expected", section, key, value, setting->expected);
     }
     return imv_fail(err, IMV_INVALID, "there is no setting '%s' in section [%s]", key, section);

@@ -8,6 +8,7 @@
  *     shards = 2                        query_threads = 2
  *     io = auto                         idle_timeout = 5m               [retention]
  *     log = info                        stall_timeout = 30s             cpu = 30d
+ *                                       query_workers = 0
  *                                       series = 10000000
  *                                       series_per_label = 10000000     [series]
  *                                       catalog_memory = 4GiB           cpu = 100000
@@ -56,6 +57,7 @@ struct imv_config {
     uint64_t wal_bytes;
     int64_t query_timeout_ns, idle_timeout_ns, stall_timeout_ns, flush_age_ns;
     uint32_t query_threads;
+    uint32_t query_workers; /* threads that one query may have, its own included; 0: one per core */
     struct imv_retention retentions[IMV_RETENTIONS_MAX];
     uint32_t retentions_count;
     uint32_t series_max, label_series_max;

@@ -1,5 +1,7 @@
 #include "connectors/query_pool.h"
 
+#include "query/workers.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -39,6 +41,7 @@ static int call_thread(struct imv_query_pool *pool) {
 static void *work(void *argument) {
     struct imv_query_pool *pool = argument;
     pthread_setname_np(pthread_self(), "imvdb-query");
+    imv_workers_lower_priority();
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         pool->idle++;

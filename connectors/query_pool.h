@@ -4,7 +4,7 @@
  * queries pile up. At most `running_max` jobs run at a time. A job that waits for a slow client says so
  * (imv_query_pool_wait_begin): it then does not count as running, and another job may start on another thread, so that
  * clients which do not read cannot stop everybody's queries. There are at most IMV_QUERY_THREADS_MAX threads; they are
- * started when needed and stay.
+ * started when needed and stay. Their priority is below that of the shards' threads (query/workers.h).
  */
 #pragma once
 

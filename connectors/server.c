@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "engine/shard.h"
 #include "ingest/ilp.h"
+#include "query/workers.h"
 #include "storage/base/assert.h"
 #include "storage/base/budget.h"
 #include "storage/base/log.h"
@@ -50,6 +51,7 @@ struct server {
     const struct imv_clock *clock;
     struct imv_engine *engine;
     struct imv_query_pool *pool, *backup_pool;
+    struct imv_workers *workers;
     struct imv_budget connections, remote_write, arrow;
     uint32_t shards;
     struct member *members;
@@ -122,6 +124,7 @@ static imv_status open_member(struct member *member) {
         .writer = member->writer,
         .pool = server->pool,
         .backup_pool = server->backup_pool,
+        .workers = server->workers,
         .remote_write = &server->remote_write,
         .arrow_budget = &server->arrow,
         .clock = server->clock,
@@ -332,6 +335,16 @@ static imv_status serve(struct server *server, const sigset_t *signals, struct i
     return IMV_OK;
 }
 
+/* The helpers of queries. A query asks for them when it has worked alone for six times what waking a thread costs. */
+static imv_status start_workers(struct server *server, struct imv_error *err) {
+    const int64_t patience_ns = 300000;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t threads =
+        server->config->query_workers > 0 ? server->config->query_workers : (uint32_t)(cores > 0 ? cores : 1);
+    if (threads > IMV_WORKERS_MAX) threads = IMV_WORKERS_MAX;
+    return imv_workers_new(threads - 1, patience_ns, &server->workers, err);
+}
+
 imv_status imv_server_run(const struct imv_config *config, struct imv_error *err) {
     IMV_TRY(imv_config_check(config, err));
     imv_log_set_level((enum imv_log_level)config->log_level);
@@ -350,6 +363,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     imv_status status = open_engine(&server, err);
     if (status == IMV_OK) status = imv_query_pool_new(config->query_threads, QUERIES_QUEUED_MAX, &server.pool, err);
     if (status == IMV_OK) status = imv_query_pool_new(1, 1, &server.backup_pool, err);
+    if (status == IMV_OK) status = start_workers(&server, err);
     if (status == IMV_OK) status = make_members(&server, err);
     if (status == IMV_OK) {
         pthread_barrier_init(&server.phase, NULL, server.shards + 1);
@@ -358,6 +372,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     }
     imv_query_pool_free(server.pool);
     imv_query_pool_free(server.backup_pool);
+    imv_workers_free(server.workers);
     if (server.engine != NULL) imv_engine_close(server.engine);
     imv_budget_release(&server.arrow);
     imv_budget_release(&server.connections);

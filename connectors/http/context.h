@@ -9,12 +9,14 @@
 struct imv_budget;
 struct imv_engine;
 struct imv_query_pool;
+struct imv_workers;
 struct imv_writer;
 
 struct imv_http_context {
     struct imv_engine *engine;
     struct imv_writer *writer; /* of this loop's shard */
     struct imv_query_pool *pool;
+    struct imv_workers *workers;        /* of queries; NULL: none */
     struct imv_query_pool *backup_pool; /* runs one backup at a time */
     struct imv_budget *remote_write;    /* memory of all remote write requests */
     struct imv_budget *arrow_budget;    /* of all Arrow streams under way; NULL: no common limit */

@@ -319,6 +319,7 @@ static void end(struct imv_http_request *http) {
         .deadline_ns = imv_clock_monotonic_ns(query->context->clock) + query->context->query_timeout_ns,
         .memory_bytes_max = query->context->query_memory_bytes_max,
         .cancelled = &query->cancelled,
+        .workers = query->context->workers,
     };
     if (accepts(type, "json") && !read_json(query, &error)) {
         refuse(http, 400, &error);

@@ -53,6 +53,7 @@ Test(config, what_is_not_understood_is_refused_with_its_name_and_line) {
         {"[limits]\nquery_memory = 3MB\n", "3MB"},
         {"[limits]\nquery_timeout = 3\n", "duration"},
         {"[server]\nshards = 65\n", "64"},
+        {"[limits]\nquery_workers = 257\n", "256"},
         {"[server]\ndata\n", "line 2"},
         {"[retention]\ncpu = forever\n", "forever"},
         {"[server]\nhttp = host:1\n", "host:1"},
