@@ -1,6 +1,5 @@
 #include "engine/batch.h"
 
-#include "storage/base/assert.h"
 #include "storage/base/budget.h"
 
 #include <stdlib.h>
@@ -26,16 +25,11 @@ void imv_batch_free(struct imv_batch *batch) {
     free(batch);
 }
 
-const struct imv_row *imv_batch_next_row(const struct imv_batch *batch, const struct imv_row *row) {
-    const char *next = row == NULL ? batch->data : (const char *)row + imv_row_bytes(row);
-    imv_assert(next <= batch->data + batch->size);
-    return next == batch->data + batch->size ? NULL : (const struct imv_row *)(const void *)next;
-}
-
 /* A field that was given twice leaves its first string behind, unreferenced, but the string that was written last is
  * always referenced: the row ends where that one does. */
-static size_t end_of_strings(const struct imv_row *row, size_t bytes) {
+size_t imv_row_bytes_with_strings(const struct imv_row *row) {
     const struct imv_shape *shape = row->shape;
+    size_t bytes = sizeof *row + shape->count * sizeof row->cells[0];
     for (uint32_t i = 0; i < shape->count; i++) {
         if (shape->fields[i]->type != IMV_STRING) continue;
         struct imv_str text = imv_cell_str(row->cells[i]);
@@ -43,9 +37,4 @@ static size_t end_of_strings(const struct imv_row *row, size_t bytes) {
         if (end > bytes) bytes = end;
     }
     return (bytes + 7) & ~(size_t)7;
-}
-
-size_t imv_row_bytes(const struct imv_row *row) {
-    size_t bytes = sizeof *row + row->shape->count * sizeof row->cells[0];
-    return row->shape->strings_count == 0 ? bytes : end_of_strings(row, bytes);
 }

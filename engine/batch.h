@@ -9,6 +9,7 @@
 #pragma once
 
 #include "engine/catalog.h"
+#include "storage/base/assert.h"
 
 struct imv_budget;
 
@@ -29,6 +30,9 @@ struct imv_batch {
     uint32_t source; /* shard that made it */
     uint32_t rows;
     uint64_t values;
+    /* What the rows may take in a journal group besides their numbers, counted by whoever fills the batch: upper bounds of
+     * the definitions that the group must bring for them, and of the bytes of their strings. */
+    size_t definitions, text;
     size_t capacity, size; /* of data, in bytes */
     _Alignas(8) char data[];
 };
@@ -38,8 +42,18 @@ struct imv_batch {
 struct imv_batch *imv_batch_new(struct imv_budget *budget, uint32_t source, size_t bytes);
 void imv_batch_free(struct imv_batch *batch);
 
-/* Walks rows: start with NULL, end at NULL. */
-const struct imv_row *imv_batch_next_row(const struct imv_batch *batch, const struct imv_row *row);
+/* The end of a row's strings, for imv_row_bytes. */
+size_t imv_row_bytes_with_strings(const struct imv_row *row);
 
 /* Bytes of a row with its strings, a multiple of 8. */
-size_t imv_row_bytes(const struct imv_row *row);
+static inline size_t imv_row_bytes(const struct imv_row *row) {
+    if (row->shape->strings_count > 0) return imv_row_bytes_with_strings(row);
+    return sizeof *row + row->shape->count * sizeof row->cells[0];
+}
+
+/* Walks rows: start with NULL, end at NULL. */
+static inline const struct imv_row *imv_batch_next_row(const struct imv_batch *batch, const struct imv_row *row) {
+    const char *next = row == NULL ? batch->data : (const char *)row + imv_row_bytes(row);
+    imv_assert(next <= batch->data + batch->size);
+    return next == batch->data + batch->size ? NULL : (const struct imv_row *)(const void *)next;
+}

@@ -436,6 +436,22 @@ imv_status imv_head_append(struct imv_head *head, const struct imv_row *row, uin
     return IMV_OK;
 }
 
+void imv_head_prefetch(const struct imv_head *head, const struct imv_row *const *rows, size_t count) {
+    enum { LINE = 64, LINES_MAX = 3 }; /* a row of ten fields; of longer ones the processor sees the direction */
+    for (size_t i = 0; i < count; i++) {
+        const struct imv_series *series = rows[i]->series;
+        if (series->head_generation == head->generation) __builtin_prefetch(series->head, 1);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct imv_series *series = rows[i]->series;
+        if (series->head_generation != head->generation) continue;
+        const struct imv_head_series *to = series->head;
+        for (uint32_t byte = 0; byte < to->row_bytes && byte < LINES_MAX * LINE; byte += LINE) {
+            __builtin_prefetch(to->row_next + byte, 1);
+        }
+    }
+}
+
 /* ---- lookup ---- */
 
 const struct imv_head_series *imv_head_find(const struct imv_head *head, const struct imv_series *series) {

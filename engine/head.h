@@ -44,6 +44,9 @@ void imv_head_release(struct imv_head *head); /* any thread; frees at the last; 
  * head without a budget runs out. */
 imv_status imv_head_append(struct imv_head *head, const struct imv_row *row, uint64_t sequence, struct imv_error *err);
 
+/* Asks for the memory that appending these rows will touch, so that its misses overlap; changes nothing. */
+void imv_head_prefetch(const struct imv_head *head, const struct imv_row *const *rows, size_t count);
+
 size_t imv_head_bytes(const struct imv_head *head);  /* memory it holds; any thread */
 uint64_t imv_head_rows(const struct imv_head *head); /* any thread */
 

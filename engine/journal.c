@@ -48,8 +48,6 @@ enum {
 /* What this journal run has defined of a label, by id. */
 struct label_state {
     uint32_t fields_count; /* its first fields, and the label itself when not 0 */
-    uint32_t fields_bound; /* those that the bound of pass `stamp` has counted */
-    uint32_t stamp;
 };
 
 /* Rows of one shape in one window: sorted[start, start + count). */
@@ -70,7 +68,7 @@ struct label_undo {
 struct imv_journal_encoder {
     struct imv_catalog *catalog;
     uint32_t shard;
-    uint32_t stamp; /* of the window or the pass of imv_journal_bound under way; never 0 */
+    uint32_t stamp; /* of the window under way; never 0 */
     struct label_state *labels;
     size_t labels_capacity;
     struct shape_slot *shapes; /* by shape id */
@@ -504,36 +502,12 @@ imv_status imv_journal_encode(struct imv_journal_encoder *encoder, const struct 
                     status == IMV_FULL ? "do not fit the group" : "find no memory to be encoded");
 }
 
-/* What the definition of the shape's label and fields adds, beyond what the pass `stamp` has counted. */
-static size_t label_bound(struct imv_journal_encoder *encoder, const struct imv_shape *shape, uint32_t stamp) {
-    uint32_t from = 0;
-    if (reserve_label(encoder, shape->label->id)) {
-        struct label_state *state = &encoder->labels[shape->label->id];
-        from = state->stamp == stamp ? state->fields_bound : state->fields_count;
-        state->stamp = stamp;
-        state->fields_bound = from > shape->fields_end ? from : shape->fields_end;
-    }
-    return from >= shape->fields_end ? 0 : imv_journal_fields_bound(shape->label, from, shape->fields_end);
-}
-
-size_t imv_journal_bound(struct imv_journal_encoder *encoder, const struct imv_batch *batch) {
-    size_t bytes = 0, row_bytes = 0;
-    const struct imv_shape *shape = NULL;
-    uint32_t stamp = next_stamp(encoder);
-    for (const struct imv_row *row = NULL; (row = imv_batch_next_row(batch, row)) != NULL;) {
-        if (row->shape != shape) {
-            shape = row->shape;
-            row_bytes = RECORD_HEAD_BYTES + ROWS_HEAD_BYTES_MAX + POSITION_BYTES_MAX +
-                        (size_t)shape->count * (FIELD_ID_BYTES_MAX + IMV_VARINT_BYTES_MAX);
-            bytes += label_bound(encoder, shape, stamp);
-        }
-        bytes += row_bytes + text_bytes(row);
-        struct imv_series *series = row->series;
-        if (series->journaled || series->journal_stamp == stamp) continue;
-        series->journal_stamp = stamp;
-        bytes += imv_journal_series_bound(series);
-    }
-    return bytes;
+size_t imv_journal_bound(const struct imv_batch *batch) {
+    enum {
+        ROW_BYTES_MAX = RECORD_HEAD_BYTES + ROWS_HEAD_BYTES_MAX + POSITION_BYTES_MAX
+    }; /* each a record of its own */
+    return batch->rows * (size_t)ROW_BYTES_MAX + batch->values * (size_t)(FIELD_ID_BYTES_MAX + IMV_VARINT_BYTES_MAX) +
+           batch->text + batch->definitions;
 }
 
 /* ---- deletions ---- */

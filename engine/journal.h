@@ -27,10 +27,10 @@ void imv_journal_encoder_free(struct imv_journal_encoder *encoder);
 imv_status imv_journal_encode(struct imv_journal_encoder *encoder, const struct imv_batch *batches,
                               struct imv_buffer *payload, struct imv_error *err);
 
-/* An upper bound of what a batch adds to a payload, definitions included: to cut groups below the journal's maximum. A
+/* An upper bound of what a batch adds to a payload, from its own counts: to cut groups below the journal's maximum. A
  * batch of a writer stays below IMV_WAL_PAYLOAD_BYTES_MAX: definitions below 1.6 MiB, and twice IMV_WRITER_ROW_BYTES_MAX
  * for its rows. */
-size_t imv_journal_bound(struct imv_journal_encoder *encoder, const struct imv_batch *batch);
+size_t imv_journal_bound(const struct imv_batch *batch);
 
 /* Upper bounds of the records that define a series, and the fields [from, end) of a label together with the label. */
 size_t imv_journal_series_bound(const struct imv_series *series);

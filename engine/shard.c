@@ -14,6 +14,7 @@
 
 enum {
     STAGED_BYTES_MAX = 2 * IMV_WAL_PAYLOAD_BYTES_MAX, /* two groups: more would only take room from the queues */
+    ROWS_AT_ONCE = 16,                                /* about as many cache misses as a core has under way */
     GROUP_SHARE = 8, /* a group is at most this part of the head share: what is in flight fits the reserve below */
 };
 /* Nothing starts above this part of the head memory: the rest is for the groups in flight, so that a durable row seldom
@@ -206,16 +207,33 @@ static bool group_apply_deletion(struct imv_shard *shard, struct group *group) {
     return true;
 }
 
+/* Applies the rows of the group's first batch that are not applied yet, some at a time: their memory is asked for before
+ * the first of them is written. */
+static bool batch_apply(struct imv_shard *shard, struct group *group) {
+    const struct imv_row *rows[ROWS_AT_ONCE];
+    for (;;) {
+        size_t count = 0;
+        for (const struct imv_row *row = group->row; count < ROWS_AT_ONCE; count++) {
+            row = imv_batch_next_row(group->batches, row);
+            if (row == NULL) break;
+            __builtin_prefetch(row->series);
+            rows[count] = row;
+        }
+        if (count == 0) return true;
+        if (shard->active != NULL) imv_head_prefetch(shard->active, rows, count);
+        for (size_t i = 0; i < count; i++) {
+            if (row_apply(shard, rows[i], NULL) != IMV_OK) return false;
+            group->row = rows[i];
+        }
+    }
+}
+
 /* False when memory is short: the group goes on from where it is later. */
 static bool group_apply(struct imv_shard *shard, struct group *group, uint64_t *sources) {
     if (!group_apply_deletion(shard, group)) return false;
     while (group->batches != NULL) {
         struct imv_batch *batch = group->batches;
-        const struct imv_row *row;
-        while ((row = imv_batch_next_row(batch, group->row)) != NULL) {
-            if (row_apply(shard, row, NULL) != IMV_OK) return false;
-            group->row = row;
-        }
+        if (!batch_apply(shard, group)) return false;
         *sources |= UINT64_C(1) << batch->source;
         group->batches = batch->next;
         group->row = NULL;
@@ -340,7 +358,7 @@ static struct imv_batch *group_cut(struct imv_shard *shard) {
     while (*end != NULL) {
         struct imv_batch *batch = *end;
         bytes += batch->size;
-        bound += imv_journal_bound(shard->encoder, batch);
+        bound += imv_journal_bound(batch);
         if (batch != first && (bytes > bytes_max || bound > shard->payload.size_max)) break;
         shard->staged_bytes -= batch->size;
         end = &batch->next;

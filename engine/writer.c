@@ -23,7 +23,6 @@ struct destination {
     struct imv_batch *open;                   /* being filled; NULL: none */
     struct imv_batch *refused, *refused_last; /* closed, waiting for room in the queue, oldest first */
     uint64_t closed;                          /* batches closed so far: their numbers are 1..closed */
-    size_t definitions_bytes;                 /* what the rows of `open` may bring into the owner's journal */
 };
 
 /* What the writer remembers of a label: the kinds of line that alternate. */
@@ -189,7 +188,6 @@ static void close_batch(struct destination *to) {
 static imv_status turn_batch(struct imv_writer *writer, struct destination *to, size_t bytes, struct imv_error *err) {
     close_batch(to);
     imv_batch_free(to->open); /* without rows and too small */
-    to->definitions_bytes = 0;
     writer->room_known = false;
     to->open = imv_batch_new(writer->budget, writer->shard, bytes);
     if (to->open == NULL && writer->spare != NULL && bytes <= writer->spare->capacity) {
@@ -261,11 +259,11 @@ bool imv_writer_has_room(struct imv_writer *writer) {
 static imv_status reserve(struct imv_writer *writer, struct destination *to, const struct imv_series *series,
                           size_t bytes, struct imv_error *err) {
     if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
-        to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
+        to->open->definitions >= IMV_WRITER_DEFINITIONS_MAX) {
         IMV_TRY(turn_batch(writer, to, bytes, err));
     }
     if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) {
-        to->definitions_bytes += imv_journal_series_bound(series);
+        to->open->definitions += imv_journal_series_bound(series);
     }
     return IMV_OK;
 }
@@ -500,9 +498,10 @@ static void accept_row(struct imv_writer *writer, struct destination *to, struct
     batch->size += bytes;
     batch->rows++;
     batch->values += shape->count;
+    batch->text += bytes - sizeof(struct imv_row) - shape->count * sizeof(uint64_t);
     uint32_t *sent = &label->fields_sent[to - writer->destinations];
     if (*sent >= shape->fields_end) return;
-    to->definitions_bytes += imv_journal_fields_bound(shape->label, *sent, shape->fields_end);
+    to->open->definitions += imv_journal_fields_bound(shape->label, *sent, shape->fields_end);
     *sent = shape->fields_end;
 }
 
@@ -598,7 +597,7 @@ const struct imv_shape *const *imv_writer_shapes(struct imv_writer *writer, cons
 struct imv_row *imv_writer_place(struct imv_writer *writer, struct imv_series *series, size_t bytes) {
     struct destination *to = &writer->destinations[series->shard];
     if (to->open == NULL || to->open->capacity - to->open->size < bytes ||
-        to->definitions_bytes >= IMV_WRITER_DEFINITIONS_MAX) {
+        to->open->definitions >= IMV_WRITER_DEFINITIONS_MAX) {
         return NULL;
     }
     return (struct imv_row *)(void *)(to->open->data + to->open->size);
@@ -611,7 +610,7 @@ void imv_writer_put(struct imv_writer *writer, struct imv_row *row, struct imv_s
     imv_assert(writer->draft.row == NULL && (char *)row == to->open->data + to->open->size);
     imv_assert(shape->label == series->label);
     if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) {
-        to->definitions_bytes += imv_journal_series_bound(series);
+        to->open->definitions += imv_journal_series_bound(series);
     }
     row->series = series;
     row->shape = shape;

@@ -111,8 +111,7 @@ static void run(struct data *data, enum kind kind, const char *name) {
         struct imv_batch *batches = fill(data, kind, &prng, &row_number);
         imv_buffer_reset(&payload);
         int64_t start = now_ns();
-        for (struct imv_batch *batch = batches; batch != NULL; batch = batch->next)
-            sum += imv_journal_bound(encoder, batch);
+        for (struct imv_batch *batch = batches; batch != NULL; batch = batch->next) sum += imv_journal_bound(batch);
         bound_ns += now_ns() - start;
         start = now_ns();
         status |= imv_journal_encode(encoder, batches, &payload, NULL);

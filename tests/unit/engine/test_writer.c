@@ -509,7 +509,7 @@ Test(writer, a_batch_with_its_definitions_fits_a_group, .timeout = 60) {
     size_t largest = 0, batches = 0;
     for (uint32_t shard = 0; shard < SHARDS; shard++) {
         for (struct imv_batch *batch; (batch = take_batch(&bench, shard)) != NULL; imv_batch_free(batch)) {
-            size_t bound = imv_journal_bound(encoders[shard], batch);
+            size_t bound = imv_journal_bound(batch);
             if (bound > largest) largest = bound;
             struct imv_buffer payload;
             imv_buffer_init(&payload, bound);
