@@ -183,6 +183,7 @@ static void close_member(struct member *member) {
     imv_loop_free(server->peers[member->index]); /* closes connections: their handlers still have writer and server */
     imv_http_free(server->http[member->index]);
     imv_ilp_free(server->ilp[member->index]);
+    imv_arrow_spare_release(&member->http_context.arrow_spare);
     imv_writer_free(member->writer);
 }
 

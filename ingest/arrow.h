@@ -53,17 +53,27 @@ struct imv_clock;
 enum {
     IMV_ARROW_MESSAGE_BYTES_MAX = 64 << 20, /* metadata and body of one message */
     IMV_ARROW_STREAM_BYTES_MAX = 192 << 20,
+    IMV_ARROW_SPARE_BYTES_MAX = 4 << 20,
     IMV_ARROW_DICTIONARY_MAX = 1 << 20, /* entries */
     IMV_ARROW_FIELDS_MAX = IMV_LINE_FIELDS_MAX,
     IMV_ARROW_COLUMNS_MAX = IMV_ARROW_FIELDS_MAX + IMV_TAGS_MAX + 2,
 };
 
+/* Memory of messages that one stream leaves to the next of the same thread, at most IMV_ARROW_SPARE_BYTES_MAX; zero at the
+ * beginning. */
+struct imv_arrow_spare {
+    void *memory;
+    size_t bytes;
+};
+void imv_arrow_spare_release(struct imv_arrow_spare *spare);
+
 struct imv_arrow_feed_options {
     struct imv_writer *writer;
     const struct imv_clock *clock;
-    struct imv_budget *budget;    /* of all streams; NULL: each has its maximum only */
-    enum imv_precision precision; /* of integer columns that are times */
-    struct imv_str label;         /* of rows that have none; may be empty. Copied */
+    struct imv_budget *budget;     /* of all streams; NULL: each has its maximum only */
+    struct imv_arrow_spare *spare; /* may be NULL; outlives the feed */
+    enum imv_precision precision;  /* of integer columns that are times */
+    struct imv_str label;          /* of rows that have none; may be empty. Copied */
     /* Called for each refused row. May be NULL. */
     void (*reject)(void *context, uint64_t row, const struct imv_error *reason);
     void *context;

@@ -126,7 +126,8 @@ struct imv_arrow_feed {
     uint64_t seed;
     struct arrow_series_slot *series;
     uint32_t series_count, series_mask;
-    bool key_hashed; /* the codes do not fit 128 bits */
+    bool key_hashed;       /* the codes do not fit 128 bits */
+    struct imv_buffer raw; /* of the series that is looked up in the writer's cache */
     /* ---- the batch at hand: arrow_rows.c ---- */
     bool batch_open;
     uint64_t batch_rows, batch_next; /* batch_next: first row of the next slice */

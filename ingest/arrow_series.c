@@ -79,25 +79,6 @@ static inline struct arrow_series_slot *probe(const struct imv_arrow_feed *feed,
     }
 }
 
-void imv_arrow_series_find(struct imv_arrow_feed *feed) {
-    struct arrow_slice *slice = feed->slice;
-    lay_out_key(feed);
-    if (feed->key_hashed)
-        hash_keys(feed);
-    else
-        pack_keys(feed);
-    if (feed->series == NULL) {
-        memset(slice->series, 0, sizeof slice->series);
-        return;
-    }
-    for (size_t row = 0; row < slice->rows; row++) {
-        size_t ahead = row + PREFETCH_ROWS;
-        if (ahead < slice->rows)
-            __builtin_prefetch(&feed->series[slot_of(feed, slice->low[ahead], slice->high[ahead])]);
-        slice->series[row] = probe(feed, slice->low[row], slice->high[row])->series;
-    }
-}
-
 /* Doubles the table, or begins it again at its maximum. Without memory it stays as it is, and may be full. */
 static void grow_series(struct imv_arrow_feed *feed) {
     size_t slots = feed->series == NULL ? 0 : feed->series_mask + (size_t)1;
@@ -131,14 +112,89 @@ static void remember(struct imv_arrow_feed *feed, size_t row, struct imv_series 
     *slot = (struct arrow_series_slot){slice->low[row], slice->high[row], series};
 }
 
+/* ---- series that this stream has not met ---- */
+
+/* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, which has no control
+ * characters:
+ *     01 label (00 key 00 value)*
+ * False: the row has a text that cannot be one, or no label, or there is no memory. */
+static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
+    struct imv_buffer *raw = &feed->raw;
+    uint32_t code = feed->label == NULL ? ARROW_CODE_ABSENT : feed->label->codes[row];
+    struct imv_str label = code < ARROW_CODE_FIRST ? feed->label_name : imv_arrow_text(feed->label, code);
+    if (code == ARROW_CODE_BAD || label.size == 0) return false;
+    imv_buffer_append_char(raw, 1);
+    imv_buffer_append_str(raw, label);
+    for (uint32_t i = 0; i < feed->tags_count; i++) {
+        const struct arrow_column *column = feed->tags[i];
+        code = column->codes[row];
+        if (code == ARROW_CODE_BAD) return false;
+        if (code == ARROW_CODE_ABSENT) continue;
+        struct imv_str value = imv_arrow_text(column, code);
+        char *to = imv_buffer_reserve(raw, column->name.size + value.size + 2);
+        if (to == NULL) return false;
+        *to++ = 0;
+        memcpy(to, column->name.data, column->name.size);
+        to += column->name.size;
+        *to++ = 0;
+        memcpy(to, value.data, value.size);
+        raw->size += column->name.size + value.size + 2;
+    }
+    return !raw->failed;
+}
+
+/* Asks the writer for the next rows that are not known from `*row` on, several at once for their cache misses to overlap. */
+static void ask_writer(struct imv_arrow_feed *feed, size_t *row) {
+    struct arrow_slice *slice = feed->slice;
+    size_t rows[IMV_WRITER_FIND_MAX], ends[IMV_WRITER_FIND_MAX], count = 0, begin = 0;
+    struct imv_str raws[IMV_WRITER_FIND_MAX];
+    struct imv_series *found[IMV_WRITER_FIND_MAX];
+    imv_buffer_reset(&feed->raw);
+    for (; *row < slice->rows && count < IMV_WRITER_FIND_MAX; *row += 1) {
+        size_t size = feed->raw.size;
+        if (slice->series[*row] != NULL) continue;
+        if (put_raw(feed, *row)) {
+            rows[count] = *row;
+            ends[count++] = feed->raw.size;
+        } else {
+            feed->raw.size = size;
+        }
+    }
+    for (size_t i = 0; i < count; begin = ends[i++]) {
+        raws[i] = (struct imv_str){feed->raw.data + begin, ends[i] - begin};
+    }
+    imv_writer_find_many(feed->options.writer, raws, count, found);
+    for (size_t i = 0; i < count; i++) {
+        slice->series[rows[i]] = found[i];
+        if (found[i] != NULL) remember(feed, rows[i], found[i]);
+    }
+}
+
+void imv_arrow_series_find(struct imv_arrow_feed *feed) {
+    struct arrow_slice *slice = feed->slice;
+    lay_out_key(feed);
+    if (feed->key_hashed)
+        hash_keys(feed);
+    else
+        pack_keys(feed);
+    memset(slice->series, 0, sizeof slice->series);
+    for (size_t row = 0; feed->series != NULL && row < slice->rows; row++) {
+        size_t ahead = row + PREFETCH_ROWS;
+        if (ahead < slice->rows)
+            __builtin_prefetch(&feed->series[slot_of(feed, slice->low[ahead], slice->high[ahead])]);
+        slice->series[row] = probe(feed, slice->low[row], slice->high[row])->series;
+    }
+    for (size_t row = 0; row < slice->rows;) ask_writer(feed, &row);
+}
+
 imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_label *label,
                                  struct imv_error *err) {
+    struct arrow_slice *slice = feed->slice;
     struct imv_tag tags[IMV_TAGS_MAX];
     size_t count = 0;
     /* A row like this one may have been met since the slice was looked up. */
-    if (feed->series != NULL)
-        feed->slice->series[row] = probe(feed, feed->slice->low[row], feed->slice->high[row])->series;
-    if (feed->slice->series[row] != NULL) return IMV_OK;
+    if (feed->series != NULL) slice->series[row] = probe(feed, slice->low[row], slice->high[row])->series;
+    if (slice->series[row] != NULL) return IMV_OK;
     for (uint32_t i = 0; i < feed->tags_count; i++) {
         const struct arrow_column *column = feed->tags[i];
         uint32_t code = column->codes[row];
@@ -146,7 +202,10 @@ imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct
         imv_assert(code != ARROW_CODE_BAD);
         tags[count++] = (struct imv_tag){column->name, imv_arrow_text(column, code)};
     }
-    IMV_TRY(imv_catalog_series(feed->catalog, label, tags, count, &feed->slice->series[row], err));
-    remember(feed, row, feed->slice->series[row]);
+    imv_buffer_reset(&feed->raw);
+    if (!put_raw(feed, row)) return imv_arrow_no_memory(err);
+    IMV_TRY(imv_writer_make_series(feed->options.writer, imv_buffer_view(&feed->raw), label->name, tags, count,
+                                   &slice->series[row], err));
+    remember(feed, row, slice->series[row]);
     return IMV_OK;
 }

@@ -1,6 +1,7 @@
 /* context.h - what the HTTP handlers of one loop share; the context of its struct imv_http. */
 #pragma once
 
+#include "ingest/arrow.h"
 #include "storage/base/clock.h"
 
 #include <stddef.h>
@@ -20,6 +21,7 @@ struct imv_http_context {
     struct imv_query_pool *backup_pool; /* runs one backup at a time */
     struct imv_budget *remote_write;    /* memory of all remote write requests */
     struct imv_budget *arrow_budget;    /* of all Arrow streams under way; NULL: no common limit */
+    struct imv_arrow_spare arrow_spare;
     const struct imv_clock *clock;
     uint32_t shards;
     int64_t query_timeout_ns;      /* the longest a query may run */

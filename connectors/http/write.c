@@ -74,7 +74,7 @@ static bool is_arrow(const struct imv_http_request *request) {
 
 /* May answer the request, and then it may be gone. */
 static void begin_arrow(struct imv_http_request *request, struct write *write) {
-    const struct imv_http_context *context = imv_http_context(request);
+    struct imv_http_context *context = imv_http_context(request);
     char label[IMV_NAME_BYTES_MAX + 1];
     imv_status given = imv_http_parameter(request, "label", label, sizeof label);
     if (given == IMV_INVALID) {
@@ -84,6 +84,7 @@ static void begin_arrow(struct imv_http_request *request, struct write *write) {
     struct imv_arrow_feed_options options = {.writer = context->writer,
                                              .clock = context->clock,
                                              .budget = context->arrow_budget,
+                                             .spare = &context->arrow_spare,
                                              .precision = write->feed.precision,
                                              .label = imv_str_from(given == IMV_OK ? label : ""),
                                              .reject = count_rejected,
