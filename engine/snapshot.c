@@ -54,6 +54,35 @@ imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **sn
     return IMV_OK;
 }
 
+struct newest {
+    uint64_t sequence;
+    int64_t time;
+};
+
+static imv_status see_series(void *context, struct imv_series *series, const struct imv_head_series *rows,
+                             struct imv_error *err) {
+    (void)series, (void)err;
+    struct newest *newest = context;
+    size_t rows_max;
+    int64_t time_min, time_max;
+    if (imv_head_series_extent(rows, newest->sequence, &rows_max, &time_min, &time_max) && time_max > newest->time)
+        newest->time = time_max;
+    return IMV_OK;
+}
+
+int64_t imv_snapshot_newest(const struct imv_snapshot *snapshot) {
+    struct newest newest = {.time = INT64_MIN};
+    for (size_t i = 0; i < snapshot->parts->count; i++)
+        if (snapshot->parts->items[i]->time_max > newest.time) newest.time = snapshot->parts->items[i]->time_max;
+    for (uint32_t i = 0; i < snapshot->shards_count; i++) {
+        const struct imv_snapshot_shard *shard = &snapshot->shards[i];
+        newest.sequence = shard->sequence;
+        for (uint32_t k = 0; k < shard->heads_count; k++)
+            (void)imv_head_each(shard->heads[k], see_series, &newest, NULL); /* see_series does not fail */
+    }
+    return newest.time;
+}
+
 void imv_snapshot_release(struct imv_snapshot *snapshot) {
     if (snapshot == NULL) return;
     for (uint32_t i = 0; i < snapshot->shards_count; i++) {

@@ -37,4 +37,6 @@ struct imv_snapshot {
 };
 
 imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **snapshot, struct imv_error *err);
+/* No row is later than this; INT64_MIN when there are none. Looks at every series that has rows in heads. */
+int64_t imv_snapshot_newest(const struct imv_snapshot *snapshot);
 void imv_snapshot_release(struct imv_snapshot *snapshot); /* NULL is allowed */

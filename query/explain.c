@@ -142,6 +142,7 @@ static void describe_aggregate(const struct imv_plan *plan, struct imv_buffer *o
     if (plan->aggregate.keys_count == 0) return;
     imv_buffer_append_str(out, IMV_STR(" BY "));
     describe_items(plan->aggregate.keys, plan->aggregate.keys_count, out);
+    if (plan->aggregate.recent_limit != NULL) imv_buffer_append_str(out, IMV_STR(", newest windows first"));
 }
 
 static void describe_sort(const struct imv_plan *plan, struct imv_buffer *out) {

@@ -129,6 +129,9 @@ struct imv_plan {
             uint32_t *time_slots;               /* per aggregate: the time of its samples, UINT32_MAX: none */
             /* Per aggregate, when it is given buckets: the scan's field, UINT32_MAX for rows. Else NULL. */
             const uint32_t *bucket_fields;
+            /* The Top above keeps only groups of the newest windows: as soon as windows from some time on have skip + limit
+             * groups, older ones need not be read. NULL: all must. skip may be NULL. */
+            const struct imv_expr *recent_skip, *recent_limit;
             uint32_t aggregates_count;
         } aggregate;
         struct {

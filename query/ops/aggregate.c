@@ -6,7 +6,8 @@
  * Where the plan lets the scan make buckets (opt/push_buckets.c), a row of the batch stands for all samples of one. */
 #include "query/fn/aggregate.h"
 #include "query/group_table.h"
-#include "query/ops/operator.h"
+#include "query/ops/sample_scan.h"
+#include "query/ops/window.h"
 
 struct aggregation {
     const struct imv_function *function;
@@ -30,7 +31,9 @@ struct aggregate {
     uint8_t *starts_run; /* per row of the batch */
     struct aggregation *aggregations;
     struct imv_group_table table;
-    struct imv_group *current; /* group of the run before */
+    struct imv_group *current;                   /* group of the run before */
+    struct imv_code *recent_skip, *recent_limit; /* see plan.h; NULL: no */
+    int64_t window_width;                        /* when recent_limit is set */
     bool folded;
     struct imv_group *given; /* next to be given */
     struct imv_source source;
@@ -78,7 +81,10 @@ static imv_status aggregate_open(struct imv_operator *op) {
         IMV_TRY(imv_compile(&op->branch->compiler, op->plan->aggregate.keys[i].expr, &aggregate->key_codes[i]));
     for (uint32_t i = 0; i < aggregations; i++) IMV_TRY(open_aggregation(aggregate, i, &payload_bytes));
     imv_group_table_init(op->exec, keys, payload_bytes, &aggregate->table);
-    return IMV_OK;
+    if (op->plan->aggregate.recent_limit == NULL) return IMV_OK;
+    IMV_TRY(imv_compile_optional(&op->branch->compiler, op->plan->aggregate.recent_skip, &aggregate->recent_skip));
+    IMV_TRY(imv_compile(&op->branch->compiler, op->plan->aggregate.recent_limit, &aggregate->recent_limit));
+    return imv_window_width(op->branch, op->plan->input->window.window, &aggregate->window_width);
 }
 
 /* ---- runs ---- */
@@ -217,13 +223,40 @@ static imv_status fold_batch(struct aggregate *aggregate, struct imv_row_batch *
     return IMV_OK;
 }
 
-static imv_status fold_all(struct aggregate *aggregate) {
+static imv_status fold_input(struct aggregate *aggregate) {
     struct imv_row_batch *batch;
     for (;;) {
         IMV_TRY(imv_operator_next(aggregate->op.input, &batch));
-        if (batch == NULL) break;
+        if (batch == NULL) return IMV_OK;
         IMV_TRY(fold_batch(aggregate, batch));
     }
+}
+
+/* Reads the newest windows first: as many as groups are wanted, and while there are fewer groups four times as many as
+ * before. Groups of older windows come behind, which Top would sort there anyway. */
+static imv_status fold_recent(struct aggregate *aggregate) {
+    struct imv_exec *exec = aggregate->op.exec;
+    struct imv_operator *scan = aggregate->op.input->input;
+    int64_t first, last, newest = imv_snapshot_newest(exec->snapshot), width = aggregate->window_width;
+    uint64_t wanted, windows;
+    IMV_TRY(imv_top_count(exec, aggregate->recent_skip, aggregate->recent_limit, &wanted));
+    IMV_TRY(imv_sample_scan_range(scan, &first, &last));
+    if (last > newest) last = newest;
+    windows = wanted == 0 ? 1 : wanted;
+    for (;; windows = windows < UINT64_MAX / 4 ? windows * 4 : windows) {
+        int64_t span, from, ignored;
+        bool is_all = windows > INT64_MAX || __builtin_mul_overflow((int64_t)(windows - 1), width, &span) ||
+                      __builtin_sub_overflow(last, span, &from);
+        from = is_all ? INT64_MIN : imv_bucket_of(from, width, &ignored);
+        IMV_TRY(imv_sample_scan_narrow(scan, from, last));
+        IMV_TRY(fold_input(aggregate));
+        if (from <= first || aggregate->table.count >= wanted) return IMV_OK;
+        last = from - 1;
+    }
+}
+
+static imv_status fold_all(struct aggregate *aggregate) {
+    IMV_TRY(aggregate->recent_limit != NULL ? fold_recent(aggregate) : fold_input(aggregate));
     /* Without keys there is one group, also of no rows. */
     if (aggregate->keys_count == 0 && aggregate->table.count == 0) {
         struct imv_group *group;

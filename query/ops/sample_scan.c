@@ -5,8 +5,8 @@
  * has one job, else they are gathered. With `SAMPLES OF h.x` rows without a value of x are dropped. When the query uses the
  * sample as a whole, every field of the label is read and a map is made per row. When the plan says so a block has buckets
  * of time in place of rows (plan.h), unless a field's type lets its aggregate not be made of them. */
+#include "query/ops/sample_scan.h"
 #include "query/fn/aggregate.h"
-#include "query/ops/operator.h"
 #include "query/ops/scan_lanes.h"
 #include "query/ops/window.h"
 
@@ -26,6 +26,7 @@ struct sample_scan {
     struct imv_code *node, *from, *to;
     struct imv_code **bounds;
     int64_t bucket_width;
+    int64_t narrow_first, narrow_last; /* nothing else is read */
     struct imv_source source;
     struct label_reader *readers;
     struct imv_scan_lanes *lanes;
@@ -41,6 +42,8 @@ static imv_status open_scan(struct imv_operator *op) {
     struct imv_compiler *compiler = &op->branch->compiler;
     const struct imv_samples *samples = op->plan->sample_scan.samples;
     uint32_t count = op->plan->sample_scan.bounds_count;
+    scan->narrow_first = INT64_MIN;
+    scan->narrow_last = INT64_MAX;
     scan->bounds = imv_arena_calloc(&op->exec->arena, count + 1, sizeof *scan->bounds);
     if (scan->bounds == NULL) return imv_exec_fail_memory(op->exec);
     IMV_TRY(imv_compile(compiler, samples->node, &scan->node));
@@ -139,11 +142,18 @@ static imv_status find_reader(struct sample_scan *scan, struct imv_label *label,
 
 /* ---- bounds ---- */
 
+enum { NO_ROW = INT32_MAX }; /* the value does not depend on the row */
+
+static imv_status value_at(struct sample_scan *scan, size_t row, const struct imv_code *code, struct imv_value *value) {
+    if (row == NO_ROW) return imv_code_value(scan->op.exec, code, value);
+    return imv_code_row(scan->op.exec, code, scan->input, row, value);
+}
+
 /* FROM and TO say a time or it is a mistake. */
 static imv_status clause_bound(struct sample_scan *scan, size_t row, const struct imv_code *code, int64_t *ns) {
     struct imv_value value;
     if (code == NULL) return IMV_OK;
-    IMV_TRY(imv_code_row(scan->op.exec, code, scan->input, row, &value));
+    IMV_TRY(value_at(scan, row, code, &value));
     if (imv_value_as_time(&value, ns)) return IMV_OK;
     const char *hint = value.kind == IMV_VALUE_STRING ? " that does not read as a date-time" : "";
     return imv_exec_fail(scan->op.exec, IMV_INVALID, imv_code_span(code), "ArgumentError", "InvalidArgumentValue",
@@ -181,7 +191,7 @@ static imv_status time_range(struct sample_scan *scan, size_t row, int64_t *firs
     if (scan->to != NULL) narrow(IMV_BINARY_LESS, &end, first, last);
     for (uint32_t i = 0; i < scan->op.plan->sample_scan.bounds_count; i++) {
         struct imv_value value;
-        IMV_TRY(imv_code_row(scan->op.exec, scan->bounds[i], scan->input, row, &value));
+        IMV_TRY(value_at(scan, row, scan->bounds[i], &value));
         narrow(scan->op.plan->sample_scan.bounds[i].op, &value, first, last);
     }
     return IMV_OK;
@@ -200,6 +210,8 @@ static imv_status add_job(struct sample_scan *scan, size_t row) {
                              "only a twin has samples, not a %s", imv_value_kind_name(node.kind));
     struct imv_scan_job *job = &scan->jobs[scan->jobs_count];
     IMV_TRY(time_range(scan, row, &job->first, &job->last));
+    if (job->first < scan->narrow_first) job->first = scan->narrow_first;
+    if (job->last > scan->narrow_last) job->last = scan->narrow_last;
     if (job->first > job->last) return IMV_OK;
     struct label_reader *reader;
     IMV_TRY(find_reader(scan, node.twin->label, &reader));
@@ -361,6 +373,20 @@ static imv_status scan_next(struct imv_operator *op, struct imv_row_batch **batc
     }
     *batch = &scan->source.batch;
     return IMV_OK;
+}
+
+imv_status imv_sample_scan_range(struct imv_operator *op, int64_t *first, int64_t *last) {
+    return time_range((struct sample_scan *)op, NO_ROW, first, last);
+}
+
+imv_status imv_sample_scan_narrow(struct imv_operator *op, int64_t first, int64_t last) {
+    struct sample_scan *scan = (struct sample_scan *)op;
+    bool was_read = imv_source_ready(&scan->source);
+    imv_assert(scan->input == NULL);
+    scan->narrow_first = first;
+    scan->narrow_last = last;
+    scan->jobs_count = 0;
+    return was_read ? imv_operator_restart(op->input) : IMV_OK;
 }
 
 static void scan_close(struct imv_operator *op) {

@@ -2,7 +2,7 @@
  *
  * Top keeps at least the rows that can be among the first `keep`: when there are twice as many (and a batch), they are
  * ordered and the rest is thrown away, and from then on a row that sorts behind the last one kept is not even copied. */
-#include "query/ops/operator.h"
+#include "query/ops/sample_scan.h"
 
 #include <stdlib.h>
 
@@ -59,15 +59,15 @@ static imv_status sort_open(struct imv_operator *op) {
     return imv_compile(compiler, op->plan->sort.limit, &sort->limit);
 }
 
-/* How many rows Top keeps. Values that are no count are left to Skip and Limit to refuse. */
-static imv_status count_kept(struct sort *sort) {
+imv_status imv_top_count(struct imv_exec *exec, const struct imv_code *skip_code, const struct imv_code *limit_code,
+                         uint64_t *count) {
     struct imv_value skip = imv_value_integer(0), limit;
-    if (sort->limit == NULL) return IMV_OK;
-    if (sort->skip != NULL) IMV_TRY(imv_code_value(sort->op.exec, sort->skip, &skip));
-    IMV_TRY(imv_code_value(sort->op.exec, sort->limit, &limit));
+    *count = UINT64_MAX;
+    if (skip_code != NULL) IMV_TRY(imv_code_value(exec, skip_code, &skip));
+    IMV_TRY(imv_code_value(exec, limit_code, &limit));
     if (skip.kind != IMV_VALUE_INTEGER || limit.kind != IMV_VALUE_INTEGER) return IMV_OK;
     if (skip.integer < 0 || limit.integer < 0) return IMV_OK;
-    sort->keep = (uint64_t)skip.integer + (uint64_t)limit.integer;
+    *count = (uint64_t)skip.integer + (uint64_t)limit.integer;
     return IMV_OK;
 }
 
@@ -163,7 +163,7 @@ static imv_status add_batch(struct sort *sort, struct imv_row_batch *batch) {
 
 static imv_status sort_all(struct sort *sort) {
     struct imv_row_batch *batch;
-    IMV_TRY(count_kept(sort));
+    if (sort->limit != NULL) IMV_TRY(imv_top_count(sort->op.exec, sort->skip, sort->limit, &sort->keep));
     for (;;) {
         IMV_TRY(imv_operator_next(sort->op.input, &batch));
         if (batch == NULL) break;

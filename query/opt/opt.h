@@ -7,9 +7,11 @@
  *     push_buckets     plain aggregates of fields, by window or in all, are made by the SampleScan, from statistics of chunks
  *                      where it can; the Aggregate folds its buckets instead of rows
  *     top              ORDER BY with LIMIT keeps only the rows that can be among the first
+ *     recent_windows   ORDER BY window.start DESC with LIMIT reads the newest windows first and ends when there are enough
  *     needed_slots     each operator learns which slots are read above it
  *
- * A rule keeps the rows that come out, and their order. Predicates that can fail stay where they are written, so that no
+ * A rule keeps the rows that come out, and their order; an aggregate that would have failed in a window that is not shown
+ * need not be made. Predicates that can fail stay where they are written, so that no
  * row meets one that a predicate before it would have kept away.
  *
  * To add one: a file, a line in this list and one in imv_optimize.
@@ -22,7 +24,7 @@ imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan);
 
 typedef imv_status imv_rule(struct imv_exec *exec, struct imv_plan **plan);
 imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, imv_rule_push_buckets, imv_rule_top,
-    imv_rule_needed_slots;
+    imv_rule_recent_windows, imv_rule_needed_slots;
 
 /* Applies a rule to each plan below an operator: its input, inner plan or branches. */
 imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule *rule);

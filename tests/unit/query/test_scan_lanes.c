@@ -87,6 +87,17 @@ static const char *const statements[] = {
     "MATCH (h) WITH h, h.g AS g WHERE g <> '2' SAMPLES OF h AS s WINDOW 1m RETURN g, window.start AS t, max(s.i) ORDER "
     "BY "
     "t DESC, g LIMIT 7",
+    "MATCH (h) SAMPLES OF h AS s WINDOW 1m RETURN window.start AS t, max(s.i), count(*) ORDER BY t DESC LIMIT 5",
+    "MATCH (h) SAMPLES OF h AS s WINDOW 10s RETURN window.start AS t, h.g AS g, sum(s.i) ORDER BY t DESC, g SKIP 3 "
+    "LIMIT 9",
+    "MATCH (h) SAMPLES OF h AS s WINDOW 10s RETURN h.k AS k, window.start AS t, last(s.x) ORDER BY t DESC LIMIT 50",
+    "MATCH (h) SAMPLES OF h AS s FROM 1700000100000000000 TO 1700000400000000000 WINDOW 1m RETURN window.start AS t, "
+    "count(*) ORDER BY t DESC LIMIT 100",
+    "MATCH (h:number) SAMPLES OF h AS s TO 1700000400000000000 WINDOW 7s RETURN window.start AS t, count(*) AS c ORDER "
+    "BY "
+    "t DESC, c LIMIT 3",
+    "MATCH (h) SAMPLES OF h AS s WINDOW 1h RETURN window.start AS t, count(*) ORDER BY t DESC LIMIT 0",
+    "MATCH (h:nothing) SAMPLES OF h AS s WINDOW 1h RETURN window.start AS t, count(*) ORDER BY t DESC LIMIT 2",
     "UNWIND [1, 2] AS n MATCH (h) WHERE h.g = '0' SAMPLES OF h AS s RETURN n, h.k, count(*), max(s.i)",
     "UNWIND [null, 5] AS n SAMPLES OF n AS s RETURN count(*)",
     "MATCH (h) SAMPLES OF h AS s RETURN sum(s.u)",
