@@ -2,6 +2,7 @@
 
 #include "storage/base/assert.h"
 #include "storage/base/bytes.h"
+#include "storage/codec/bell.h"
 #include "storage/codec/kernels.h"
 
 enum {
@@ -10,7 +11,9 @@ enum {
     OPTION_EXCEPTIONS = 2,
     OPTION_TERNARY = 4,
     OPTION_QUINARY = 8,
-    ALL_OPTIONS = 15,
+    OPTION_SEGMENTS = 16, /* alone */
+    OPTION_BELL = 32,
+    SEGMENTS_MIN = 2,
 };
 
 /* How digits of a radix are grouped into numbers of so many bits. */
@@ -23,6 +26,7 @@ static struct grouping grouping_of(unsigned radix) {
                       : (struct grouping){IMV_KERNEL_QUINARY_DIGITS, IMV_KERNEL_QUINARY_BITS};
 }
 
+/* Not of a bell, whose size depends on the digits. */
 static size_t digits_bytes(size_t count, unsigned radix) {
     if (radix == 1) return 0;
     struct grouping grouping = grouping_of(radix);
@@ -89,8 +93,9 @@ static void find_range(const uint64_t *values, size_t count, bool is_unsigned, u
 
 static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     bool options = plan->step > 1 || plan->exceptions > 0 || plan->radix > 1;
-    size_t bytes = 1 + options + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) +
-                   imv_packed_bytes(count, plan->width) + digits_bytes(count, plan->radix);
+    size_t bytes =
+        1 + options + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) + imv_packed_bytes(count, plan->width);
+    bytes += plan->radix == IMV_BELL_DIGITS ? imv_bell_bytes(plan->bell_bits) : digits_bytes(count, plan->radix);
     if (plan->step > 1) bytes += imv_varint_bytes(plan->step);
     if (plan->exceptions > 0)
         bytes += imv_varint_bytes(plan->exceptions) + 1 + imv_varint_bytes(plan->below) +
@@ -99,12 +104,21 @@ static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     return bytes;
 }
 
-/* Completes the candidate's size and tells whether it is better. Digits weigh a sixteenth more than they take. */
+/* What a plan costs to keep and to decode: digits weigh a sixteenth more than they take, those of a bell a twelfth
+ * of their bits. */
+static size_t weight_of(const struct imv_pack_plan *plan) {
+    if (plan->radix == 1) return plan->bytes * 16;
+    return plan->radix == IMV_BELL_DIGITS ? plan->bytes * 16 + plan->bell_bits / 6 : plan->bytes * 17;
+}
+
+/* Completes the candidate's size and tells whether it is better. */
 static bool is_better(struct imv_pack_plan *candidate, size_t count, const struct imv_pack_plan *best) {
     candidate->bytes = plan_bytes(candidate, count);
-    size_t weight = candidate->radix == 1 ? 16 : 17, best_weight = best->radix == 1 ? 16 : 17;
-    return candidate->bytes * weight < best->bytes * best_weight;
+    return weight_of(candidate) < weight_of(best);
 }
+
+/* Fewer values do not earn the head of a bell. A window that starts below the least value must not wrap around. */
+enum { BELL_COUNT_MIN = 64, BELL_WIDTH_MAX = 60 };
 
 /* Buckets of the histogram in which windows are looked for: up to eight widths are tried in one pass over the values. */
 enum { BUCKETS_BITS = 8, BUCKETS = 1 << BUCKETS_BITS };
@@ -160,6 +174,46 @@ static void try_windows(const struct codes *codes, const uint16_t *sums, unsigne
     }
 }
 
+/* How many values have each digit in the window of 16 << level buckets around the median; those outside, which become
+ * exceptions, are given the digit in the middle. Returns how many these are. */
+static unsigned count_digits(const uint16_t *sums, unsigned buckets, int64_t start, unsigned level,
+                             uint16_t counts[IMV_BELL_DIGITS]) {
+    unsigned inside = 0;
+    for (int64_t digit = 0; digit < IMV_BELL_DIGITS; digit++) {
+        int64_t from = start + (digit << level), to = start + ((digit + 1) << level);
+        from = from < 0 ? 0 : from > buckets ? buckets : from;
+        to = to < 0 ? 0 : to > buckets ? buckets : to;
+        counts[digit] = (uint16_t)(sums[to] - sums[from]);
+        inside += counts[digit];
+    }
+    return inside;
+}
+
+/* Considers windows around the median whose digits have a prefix code: see bell.h. A window may start below the least
+ * value; then there is nothing below it. */
+static void try_bells(const struct codes *codes, const uint16_t *sums, unsigned bits, uint64_t low, unsigned shift,
+                      struct imv_pack_plan *best) {
+    unsigned buckets = 1U << bits, median = 0;
+    if (codes->count < BELL_COUNT_MIN || codes->full_width + imv_bits_of(codes->step) > BELL_WIDTH_MAX) return;
+    while (sums[median + 1] < sums[buckets] / 2) median++;
+    for (unsigned level = bits > 3 ? bits - 3 : 0;; level--) {
+        int64_t start = (int64_t)median - ((int64_t)IMV_BELL_CENTER << level) - (level > 0 ? 1 << (level - 1) : 0);
+        uint16_t counts[IMV_BELL_DIGITS];
+        unsigned inside = count_digits(sums, buckets, start, level, counts);
+        if (inside < codes->count - codes->count / 8) return;
+        int64_t below = (int64_t)low + start * ((int64_t)1 << shift);
+        struct imv_pack_plan plan = {.step = codes->step, .radix = IMV_BELL_DIGITS, .width = level + shift};
+        plan.below = below < 0 ? 0 : (uint64_t)below;
+        plan.base = codes->least + (uint64_t)below * codes->step;
+        plan.exceptions = codes->count - inside;
+        plan.exception_width = codes->full_width + (below < 0 ? 1 : 0);
+        counts[IMV_BELL_CENTER] = (uint16_t)(counts[IMV_BELL_CENTER] + plan.exceptions);
+        plan.bell_bits = imv_bell_choose(counts, &plan.bell);
+        if (is_better(&plan, codes->count, best)) *best = plan;
+        if (level == 0) return;
+    }
+}
+
 /* Narrows low and *top, the bits of codes above low, to the codes that are in the bucket at low. */
 static void zoom(const struct codes *codes, unsigned shift, uint64_t *low, unsigned *top) {
     uint64_t least = UINT64_MAX, greatest = 0;
@@ -182,6 +236,7 @@ static void find_exceptions(const struct codes *codes, struct imv_pack_plan *bes
         uint16_t sums[BUCKETS + 1];
         count_buckets(codes->codes, codes->count, low, shift, 1U << bits, sums);
         for (unsigned radix = 1; radix <= 5; radix += 2) try_windows(codes, sums, bits, low, shift, radix, best);
+        try_bells(codes, sums, bits, low, shift, best);
         if (shift == 0) return;
         unsigned inside = fullest(sums, 1U << bits, 1);
         size_t outside = codes->count - inside;
@@ -203,8 +258,8 @@ static void plan_whole(const struct codes *codes, uint64_t greatest, struct imv_
     }
 }
 
-void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
-    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+/* A block of one segment. */
+static void plan_segment(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
     uint64_t least, range, offsets[IMV_PACK_COUNT_MAX];
     find_range(values, count, is_unsigned, &least, &range);
     if (range == 0) {
@@ -218,6 +273,24 @@ void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struc
     struct codes codes = {offsets, count, least, divisor.step, imv_bits_of(greatest)};
     plan_whole(&codes, greatest, plan);
     find_exceptions(&codes, plan);
+}
+
+/* Replaces the plan by one of several segments when that is smaller. */
+static void plan_segments(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
+    struct imv_pack_plan parts = {.is_unsigned = is_unsigned, .bytes = 3}, part;
+    parts.segments = imv_segments_find(values, count, is_unsigned, plan->bytes, parts.ends);
+    for (size_t i = 0, start = 0; i < parts.segments; start = parts.ends[i++]) {
+        size_t size = parts.ends[i] - start;
+        plan_segment(values + start, size, is_unsigned, &part);
+        parts.bytes += part.bytes + (i + 1 < parts.segments ? imv_varint_bytes(size) : 0);
+    }
+    if (parts.segments > 0 && parts.bytes < plan->bytes) *plan = parts;
+}
+
+void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
+    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+    plan_segment(values, count, is_unsigned, plan);
+    plan_segments(values, count, is_unsigned, plan);
     imv_assert(plan->bytes <= IMV_PACK_BYTES_MAX);
 }
 
@@ -271,25 +344,34 @@ static uint8_t *write_digits(const uint64_t *codes, size_t count, const struct i
     return imv_bits_write(groups, groups_count, grouping.bits, to);
 }
 
-/* Writes the codes, those of exceptions as 0. */
+static uint8_t *write_bell(const uint64_t *codes, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
+    uint8_t digits[IMV_PACK_COUNT_MAX];
+    for (size_t i = 0; i < count; i++) digits[i] = (uint8_t)(codes[i] >> plan->width);
+    return imv_bell_write(digits, count, plan->bell, to);
+}
+
+/* Writes the codes, those of exceptions as 0 or in the middle of a bell. */
 static uint8_t *write_codes(uint64_t *codes, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
     if (plan->exceptions > 0) to = write_exceptions(codes, count, plan, to);
     uint64_t low_bits[IMV_PACK_COUNT_MAX], mask = (UINT64_C(1) << plan->width) - 1;
+    bool is_bell = plan->radix == IMV_BELL_DIGITS;
+    uint64_t stand_in = is_bell ? (uint64_t)IMV_BELL_CENTER << plan->width : 0;
     for (size_t i = 0; i < count; i++) {
-        codes[i] = codes[i] >> plan->width < plan->radix ? codes[i] : 0;
+        codes[i] = codes[i] >> plan->width < plan->radix ? codes[i] : stand_in;
         low_bits[i] = codes[i] & mask;
     }
     to = imv_bits_write(low_bits, count, plan->width, to);
+    if (is_bell) return write_bell(codes, count, plan, to);
     return plan->radix > 1 ? write_digits(codes, count, plan, to) : to;
 }
 
 static unsigned options_of(const struct imv_pack_plan *plan) {
     return (plan->step > 1 ? OPTION_STEP : 0) | (plan->exceptions > 0 ? OPTION_EXCEPTIONS : 0) |
-           (plan->radix == 3 ? OPTION_TERNARY : 0) | (plan->radix == 5 ? OPTION_QUINARY : 0);
+           (plan->radix == 3 ? OPTION_TERNARY : 0) | (plan->radix == 5 ? OPTION_QUINARY : 0) |
+           (plan->radix == IMV_BELL_DIGITS ? OPTION_BELL : 0);
 }
 
-uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
-    uint8_t *start = to;
+static uint8_t *write_segment(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
     unsigned options = options_of(plan);
     *to++ = (uint8_t)(plan->width | (options ? OPTIONS_FOLLOW : 0));
     if (options) *to++ = (uint8_t)options;
@@ -304,6 +386,27 @@ uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_p
         to = imv_bits_write(codes, count, plan->width, to);
     else
         to = write_codes(codes, count, plan, to);
+    return to;
+}
+
+/* The plans of segments are made again: keeping them would make every plan many times as large. */
+static uint8_t *write_segments(const uint64_t *values, const struct imv_pack_plan *plan, uint8_t *to) {
+    *to++ = OPTIONS_FOLLOW;
+    *to++ = OPTION_SEGMENTS;
+    *to++ = (uint8_t)(plan->segments - SEGMENTS_MIN);
+    for (size_t i = 0, start = 0; i + 1 < plan->segments; start = plan->ends[i++])
+        to = imv_put_varint(to, plan->ends[i] - start);
+    for (size_t i = 0, start = 0; i < plan->segments; start = plan->ends[i++]) {
+        struct imv_pack_plan part;
+        plan_segment(values + start, plan->ends[i] - start, plan->is_unsigned, &part);
+        to = write_segment(values + start, plan->ends[i] - start, &part, to);
+    }
+    return to;
+}
+
+uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to) {
+    uint8_t *start = to;
+    to = plan->segments > 0 ? write_segments(values, plan, to) : write_segment(values, count, plan, to);
     imv_assert((size_t)(to - start) == plan->bytes);
     return to;
 }
@@ -377,6 +480,17 @@ static void read_digits(const uint8_t *from, const uint8_t *end, size_t count, u
     imv_kernel_add_digits(digits, count, width, out);
 }
 
+static const uint8_t *read_bell(const uint8_t *from, const uint8_t *end, size_t count, unsigned width, uint64_t *out) {
+    uint8_t digits[IMV_BELL_STREAMS * IMV_BELL_STRIDE];
+    size_t quarter = imv_bell_quarter(count);
+    from = imv_bell_read(from, end, count, digits);
+    for (size_t i = 0; i < IMV_BELL_STREAMS && i * quarter < count && from != NULL; i++) {
+        size_t left = count - i * quarter;
+        imv_kernel_add_digits(digits + i * IMV_BELL_STRIDE, left < quarter ? left : quarter, width, out + i * quarter);
+    }
+    return from;
+}
+
 struct head {
     unsigned width, radix;
     uint64_t base, step;
@@ -392,11 +506,14 @@ static const uint8_t *read_head(const uint8_t *from, const uint8_t *end, size_t 
     if (*from++ & OPTIONS_FOLLOW) {
         if (from == end) return NULL;
         options = *from++;
-        if (options == 0 || options > ALL_OPTIONS) return NULL;
-        if (options & OPTION_TERNARY) head->radix = 3;
-        if (options & OPTION_QUINARY) head->radix = 5;
-        if ((options & OPTION_TERNARY) && (options & OPTION_QUINARY)) return NULL;
-        if (head->radix > 1 && head->width > 60) return NULL;
+        unsigned digits = options & ~(unsigned)(OPTION_STEP | OPTION_EXCEPTIONS);
+        if (options == 0) return NULL;
+        head->radix = digits == 0                ? 1
+                      : digits == OPTION_TERNARY ? 3
+                      : digits == OPTION_QUINARY ? 5
+                      : digits == OPTION_BELL    ? IMV_BELL_DIGITS
+                                                 : 0;
+        if (head->radix == 0 || (head->radix > 1 && head->width > 60)) return NULL;
     }
     uint64_t base;
     from = imv_get_varint(from, end, &base);
@@ -407,19 +524,47 @@ static const uint8_t *read_head(const uint8_t *from, const uint8_t *end, size_t 
     return options & OPTION_EXCEPTIONS ? read_exceptions(from, end, count, &head->exceptions) : from;
 }
 
-const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
-    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+static const uint8_t *read_segment(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
     struct head head;
     from = read_head(from, end, count, &head);
     if (from == NULL) return NULL;
-    size_t low_bytes = imv_packed_bytes(count, head.width), high_bytes = digits_bytes(count, head.radix);
+    bool is_bell = head.radix == IMV_BELL_DIGITS;
+    size_t low_bytes = imv_packed_bytes(count, head.width), high_bytes = is_bell ? 0 : digits_bytes(count, head.radix);
     if ((size_t)(end - from) < low_bytes + high_bytes) return NULL;
     const uint8_t *digits = from + low_bytes, *after = digits + high_bytes;
     /* Digits are added before the step is multiplied in; the base can go in first when there is none. */
     unpack(from, end, count, head.width, head.step == 1 ? head.base : 0, out);
-    if (head.radix > 1) read_digits(digits, after, count, head.radix, head.width, out);
-    bool is_narrow = head.step <= UINT32_MAX && head.width + (head.radix > 1 ? 3 : 0) <= 32;
+    if (is_bell) after = read_bell(digits, end, count, head.width, out);
+    if (after == NULL) return NULL;
+    if (head.radix > 1 && !is_bell) read_digits(digits, after, count, head.radix, head.width, out);
+    bool is_narrow = head.step <= UINT32_MAX && head.width + (head.radix > 1 ? 4 : 0) <= 32;
     if (head.step != 1) imv_kernel_scale(out, count, head.base, head.step, is_narrow);
     if (head.exceptions.count > 0 && !patch(&head.exceptions, end, count, head.base, head.step, out)) return NULL;
     return after;
+}
+
+/* Through a buffer, as kernels write behind the last value, and segments end anywhere. */
+static const uint8_t *read_segments(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
+    uint64_t sizes[IMV_SEGMENTS_MAX] = {0}, values[IMV_PACK_COUNT_MAX];
+    if (from == end || *from > IMV_SEGMENTS_MAX - SEGMENTS_MIN) return NULL;
+    size_t segments = *from++ + SEGMENTS_MIN, left = count;
+    for (size_t i = 0; i + 1 < segments; i++) {
+        from = imv_get_varint(from, end, &sizes[i]);
+        if (from == NULL || sizes[i] == 0 || sizes[i] >= left) return NULL;
+        left -= sizes[i];
+    }
+    sizes[segments - 1] = left;
+    for (size_t i = 0; i < segments; out += sizes[i++]) {
+        from = read_segment(from, end, sizes[i], values);
+        if (from == NULL) return NULL;
+        memcpy(out, values, sizes[i] * sizeof *values);
+    }
+    return from;
+}
+
+const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out) {
+    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+    if (end - from > 2 && from[0] == OPTIONS_FOLLOW && from[1] == OPTION_SEGMENTS)
+        return read_segments(from + 2, end, count, out);
+    return read_segment(from, end, count, out);
 }

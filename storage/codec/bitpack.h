@@ -21,9 +21,19 @@
  * ASTC textures), the first digit least significant. So nine tenths of a random walk's steps, -2..2, take 2.33 bits
  * each instead of 3. As they decode slower than bits, they must save a sixteenth.
  *
+ * Option 32, instead of these digits: 16 of them, in a prefix code made for bells (bell.h), must save a sixteenth too.
+ * Steps of a random walk take 2.3 bits, noise half a bit less than the window that holds it. A bell's window may start
+ * below the least value; base is where it starts then, and below is 0.
+ *
+ * Where values change their character (segments.h), a block is several: option 16 alone, and then, instead of the above,
+ *
+ *     number of segments less 2: u8 | how many values each has but the last: varint | a block for each
+ *
  * The plan's size is exact, by arithmetic: choosing between codecs needs no trial. No state, any thread.
  */
 #pragma once
+
+#include "storage/codec/segments.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,10 +49,15 @@ struct imv_pack_plan {
     uint64_t step;
     uint64_t below;
     unsigned width; /* of the low bits */
-    unsigned radix; /* 1 no digits, 3, 5 */
+    unsigned radix; /* 1 no digits, 3, 5, IMV_BELL_DIGITS */
+    unsigned bell;  /* the code of a bell's digits, which take bell_bits */
+    size_t bell_bits;
     unsigned exception_width;
     size_t exceptions;
     size_t bytes; /* of the whole block */
+    bool is_unsigned;
+    uint8_t segments; /* 0: one; else ends and is_unsigned say how it is cut, and nothing above but bytes matters */
+    uint16_t ends[IMV_SEGMENTS_MAX];
 };
 
 static inline unsigned imv_bits_of(uint64_t value) { return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value); }

@@ -72,6 +72,21 @@ FILL(enumeration) {
     for (int k = 0; k < 7; k++) values[k] = imv_prng_next(prng);
     EACH = values[imv_prng_below(prng, 7)];
 }
+FILL(bell) {
+    unsigned shift = (unsigned)imv_prng_below(prng, 50);
+    EACH = (uint64_t)(int64_t)(normal(prng) * (double)(UINT64_C(1) << shift));
+}
+/* Of another character now and then: a machine that is switched off, a counter that runs faster. */
+FILL(regimes) {
+    uint64_t base = imv_prng_next(prng) >> 8, spread = imv_prng_next(prng) >> 40;
+    for (size_t i = 0; i < count; i++) {
+        if (imv_prng_below(prng, 200) == 0) {
+            base = imv_prng_next(prng) >> 8;
+            spread = imv_prng_next(prng) >> (20 + imv_prng_below(prng, 43));
+        }
+        cells[i] = base + imv_prng_below(prng, spread + 1);
+    }
+}
 FILL(mostly_zero) { EACH = imv_prng_below(prng, 100) ? 0 : imv_prng_below(prng, 1 << 30); }
 
 static void decimals(struct imv_prng *prng, uint64_t *cells, size_t count, int digits) {
@@ -194,6 +209,8 @@ const struct imv_values imv_values[] = {
     {"states", IMV_INTEGER, states},
     {"enumeration", IMV_UINTEGER, enumeration},
     {"mostly_zero", IMV_INTEGER, mostly_zero},
+    {"bell", IMV_INTEGER, bell},
+    {"regimes", IMV_INTEGER, regimes},
     {"decimals_0", IMV_FLOAT, decimals_0},
     {"decimals_1", IMV_FLOAT, decimals_1},
     {"decimals_2", IMV_FLOAT, decimals_2},

@@ -4,6 +4,7 @@
 #include "tests/support/values.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 
 static struct imv_prng prng;
@@ -104,6 +105,79 @@ Test(bitpack, exceptions_pay) {
             1 + imv_varint_bytes(imv_zigzag((int64_t)low)) + imv_packed_bytes(count, imv_bits_of(high - low));
         cr_assert_leq(round_trip(values, count, false), plain);
     }
+}
+
+static double normal(void) {
+    double sum = -6;
+    for (int i = 0; i < 12; i++) sum += imv_prng_unit(&prng);
+    return sum;
+}
+
+/* Values that are spread like a bell take about their entropy: a fifth of a bit and the head of the block more. */
+Test(bitpack, bells_are_small) {
+    imv_prng_init(&prng, 6);
+    for (int power = 0; power < 50; power++) {
+        uint64_t values[1024];
+        double deviation = ldexp(1 + imv_prng_unit(&prng), power);
+        for (int i = 0; i < 1024; i++) values[i] = (uint64_t)(int64_t)round(normal() * deviation);
+        double bits = (double)round_trip(values, 1024, false) * 8 / 1024, entropy = log2(4.133 * deviation);
+        cr_assert_leq(bits, entropy + 0.21 + 24 * 8.0 / 1024, "deviation %g: %g bits, entropy %g", deviation, bits,
+                      entropy);
+        for (size_t count = 1; count < 200; count += 1 + count / 5) round_trip(values, count, count % 2);
+    }
+}
+
+/* Where values change their character, each part packs as if it were alone. */
+Test(bitpack, changes_are_cut_at) {
+    imv_prng_init(&prng, 7);
+    for (int round = 0; round < 200; round++) {
+        uint64_t values[1024];
+        size_t cut = 130 + imv_prng_below(&prng, 700), plain = 0;
+        for (size_t i = 0; i < 1024; i++)
+            values[i] = i < cut ? imv_prng_below(&prng, 4) : (UINT64_C(1) << 40) + imv_prng_below(&prng, 1 << 20);
+        plain += imv_packed_bytes(cut, 2) + imv_packed_bytes(1024 - cut, 20);
+        cr_assert_leq(round_trip(values, 1024, false), plain + 24);
+        for (size_t i = 0; i < 1024; i++) values[i] = -values[i];
+        round_trip(values, 1024, true);
+        for (size_t i = 0; i < 1024; i++)
+            values[i] = (imv_prng_next(&prng) >> 58) << (i / (50 + imv_prng_below(&prng, 3)) * 3 % 50);
+        round_trip(values, 1024, round % 2);
+    }
+}
+
+/* Segments and bells that are cut short are refused, and any change to them does no harm. */
+Test(bitpack, large_damage_is_survived) {
+    imv_prng_init(&prng, 8);
+    int bells = 0, segmented = 0;
+    for (int round = 0; round < 30; round++) {
+        uint64_t values[1024], back[IMV_PACK_COUNT_MAX];
+        size_t count = 200 + imv_prng_below(&prng, 825), cut = round % 3 == 0 ? count : count / 2;
+        for (size_t i = 0; i < count; i++) {
+            uint64_t bell = (uint64_t)(int64_t)(normal() * 30);
+            values[i] = i < cut ? bell : round % 2 ? bell << 20 : 77;
+        }
+        struct imv_pack_plan plan;
+        imv_pack_plan(values, count, false, &plan);
+        bells += plan.segments == 0 && plan.radix == 16;
+        segmented += plan.segments > 0;
+        uint8_t *bytes = malloc(plan.bytes);
+        imv_pack_write(values, count, &plan, bytes);
+        for (size_t size = 0; size < plan.bytes; size++) {
+            uint8_t *prefix = malloc(size);
+            memcpy(prefix, bytes, size);
+            cr_assert_null(imv_pack_read(prefix, prefix + size, count, back));
+            free(prefix);
+        }
+        for (size_t i = 0; i < plan.bytes; i += i < 40 ? 1 : imv_prng_below(&prng, 20) + 1) {
+            for (int change = 1; change < 256; change += 1 + (int)imv_prng_below(&prng, i < 40 ? 4 : 100)) {
+                bytes[i] ^= (uint8_t)change;
+                imv_pack_read(bytes, bytes + plan.bytes, count, back);
+                bytes[i] ^= (uint8_t)change;
+            }
+        }
+        free(bytes);
+    }
+    cr_assert(bells >= 5 && segmented >= 10, "%d %d", bells, segmented);
 }
 
 /* A block that is cut short is no block; a block with any byte changed does no harm. */
