@@ -234,9 +234,8 @@ Test(prometheus, a_type_conflict_refuses_the_series) {
     struct imv_series *series;
     struct imv_error err;
     cr_assert_eq(imv_writer_make_series(rig.writer, IMV_STR("m"), IMV_STR("m"), NULL, 0, &series, &err), IMV_OK);
-    cr_assert_eq(imv_writer_begin(rig.writer, series, 1, 0, &err), IMV_OK);
-    cr_assert_eq(imv_writer_field(rig.writer, IMV_STR("value"), IMV_INTEGER, 7, &err), IMV_OK);
-    cr_assert_eq(imv_writer_end(rig.writer, 1, &err), IMV_OK);
+    const struct imv_field *field;
+    cr_assert_eq(imv_label_field(rig.catalog, series->label, IMV_STR("value"), IMV_INTEGER, &field, &err), IMV_OK);
     prometheus_label(&rig.series, "__name__", "m");
     for (int i = 0; i < 5; i++) prometheus_sample(&rig.series, i, i);
     end_series();
