@@ -182,6 +182,19 @@ bool imv_series_tag(const struct imv_series *series, struct imv_str key, struct 
 uint32_t imv_label_tags_count(struct imv_catalog *catalog, struct imv_label *label);
 struct imv_str imv_label_tag_key(struct imv_catalog *catalog, struct imv_label *label, uint32_t code);
 
+/* Does any series of the label have the tag? Any thread. */
+bool imv_label_has_tag(struct imv_catalog *catalog, struct imv_label *label, struct imv_str key);
+/* How many values the tag of that code has now, and how many series have it; both 0 when none has it any more. Any thread. */
+void imv_label_tag_counts(struct imv_catalog *catalog, struct imv_label *label, uint32_t code, uint32_t *values_count,
+                          uint32_t *series_count);
+/* Calls visit for each value of a tag with the number of series that have it now, in no particular order, without locks;
+ * of a tag that is not there for none. Ends at the first failure and returns it. A value's text stays while a snapshot is
+ * held. Any thread. */
+imv_status imv_label_tag_values(struct imv_catalog *catalog, struct imv_label *label, struct imv_str key,
+                                imv_status (*visit)(void *context, struct imv_str value, uint32_t series_count,
+                                                    struct imv_error *err),
+                                void *context, struct imv_error *err);
+
 /* Which series a selection wants: a tree of conditions on single tags. All text must outlive the call. */
 enum imv_tag_selector_kind {
     IMV_TAG_IN,      /* the tag is one of values; an absent tag never is */

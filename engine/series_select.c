@@ -95,7 +95,7 @@ static void take_values(const struct selection *selection, const struct imv_tag_
     pthread_rwlock_rdlock(&selection->catalog->lock);
     for (; *from < key->values_count && some->count < IMV_TAG_TEST_MAX; (*from)++) {
         const struct imv_tag_value *value = imv_tag_value_at(key, *from);
-        if (value->set.count == 0) continue;
+        if (value->text == NULL || value->set.count == 0) continue;
         some->texts[some->count] = (struct imv_str){value->text, value->set.extra};
         some->codes[some->count++] = *from;
     }

@@ -71,3 +71,57 @@ void imv_tag_key_release(struct imv_tag_key *key) {
     imv_segments_release(&key->values);
     imv_code_table_release(&key->values_by_text);
 }
+
+/* ---- listing ---- */
+
+void imv_label_tag_counts(struct imv_catalog *catalog, struct imv_label *label, uint32_t code, uint32_t *values_count,
+                          uint32_t *series_count) {
+    imv_assert(code < imv_label_tags_count(catalog, label));
+    const struct imv_tag_key *key = imv_label_key_at(label, code);
+    pthread_rwlock_rdlock(&catalog->lock);
+    *values_count = key->set.count == 0 ? 0 : key->values_used;
+    *series_count = key->set.count;
+    pthread_rwlock_unlock(&catalog->lock);
+}
+
+bool imv_label_has_tag(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name) {
+    uint32_t code, values_count, series_count = 0;
+    if (imv_label_find_key(catalog, label, name, &code) != NULL) {
+        imv_label_tag_counts(catalog, label, code, &values_count, &series_count);
+    }
+    return series_count > 0;
+}
+
+enum { LISTED_AT_ONCE = 256 }; /* with the lock held: some microseconds */
+
+struct listed {
+    struct imv_str text;
+    uint32_t series_count;
+};
+
+static size_t take_listed(struct imv_catalog *catalog, const struct imv_tag_key *key, uint32_t *code,
+                          struct listed *listed) {
+    size_t count = 0;
+    pthread_rwlock_rdlock(&catalog->lock);
+    for (; *code < key->values_count && count < LISTED_AT_ONCE; (*code)++) {
+        const struct imv_tag_value *value = imv_tag_value_at(key, *code);
+        if (value->text == NULL || value->set.count == 0) continue;
+        listed[count++] = (struct listed){{value->text, value->set.extra}, value->set.count};
+    }
+    pthread_rwlock_unlock(&catalog->lock);
+    return count;
+}
+
+imv_status imv_label_tag_values(struct imv_catalog *catalog, struct imv_label *label, struct imv_str key,
+                                imv_status (*visit)(void *context, struct imv_str value, uint32_t series_count,
+                                                    struct imv_error *err),
+                                void *context, struct imv_error *err) {
+    uint32_t code, from = 0;
+    const struct imv_tag_key *in = imv_label_find_key(catalog, label, key, &code);
+    struct listed listed[LISTED_AT_ONCE];
+    size_t count;
+    while (in != NULL && (count = take_listed(catalog, in, &from, listed)) > 0) {
+        for (size_t i = 0; i < count; i++) IMV_TRY(visit(context, listed[i].text, listed[i].series_count, err));
+    }
+    return IMV_OK;
+}

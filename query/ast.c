@@ -639,6 +639,16 @@ static void print_projection(struct imv_buffer *out, const struct imv_projection
     print_after(out, " WHERE ", projection->where);
 }
 
+static void print_procedure_call(struct imv_buffer *out, const struct imv_procedure_call *call) {
+    print_after(out, "CALL ", call->call);
+    for (uint32_t i = 0; i < call->yields_count; i++) {
+        put(out, i == 0 ? " YIELD " : ", ");
+        print_name(out, call->yields[i].column);
+        print_alias(out, call->yields[i].name);
+    }
+    print_after(out, " WHERE ", call->where);
+}
+
 static void print_clause(struct imv_buffer *out, const struct imv_clause *clause) {
     switch (clause->kind) {
         case IMV_CLAUSE_MATCH:
@@ -659,6 +669,7 @@ static void print_clause(struct imv_buffer *out, const struct imv_clause *clause
             print_after(out, "UNWIND ", clause->unwind.list);
             print_alias(out, clause->unwind.name);
             return;
+        case IMV_CLAUSE_CALL: print_procedure_call(out, &clause->call); return;
         case IMV_CLAUSE_WITH:
         case IMV_CLAUSE_RETURN:
             put(out, clause->kind == IMV_CLAUSE_WITH ? "WITH" : "RETURN");

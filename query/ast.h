@@ -390,6 +390,28 @@ struct imv_unwind {
     struct imv_variable *variable; /* set by the binder */
 };
 
+/* A column of a procedure and the variable that takes it. */
+struct imv_yield {
+    struct imv_str column;
+    struct imv_span column_span;
+    struct imv_str name; /* AS; the column's without */
+    struct imv_span name_span;
+    struct imv_variable *variable; /* set by the binder */
+};
+
+struct imv_procedure; /* query/procedures.h */
+
+/* CALL name(..) YIELD a, b AS c WHERE ..: one row for each row of the procedure. */
+struct imv_procedure_call {
+    struct imv_expr *call; /* IMV_EXPR_CALL; the binder sets its function to the procedure's */
+    struct imv_yield *yields;
+    uint32_t yields_count; /* none is written: all columns, which the binder then puts here */
+    struct imv_expr *where;
+    /* set by the binder */
+    const struct imv_procedure *procedure;
+    struct imv_variable *row; /* a list of the columns' values */
+};
+
 struct imv_projection_item {
     struct imv_expr *expr;
     struct imv_str name;       /* the alias, or the exact source text of the expression */
@@ -429,6 +451,7 @@ enum imv_clause_kind {
     IMV_CLAUSE_FILTER,  /* filter: the condition */
     IMV_CLAUSE_LET,     /* lets, lets_count */
     IMV_CLAUSE_UNWIND,  /* unwind */
+    IMV_CLAUSE_CALL,    /* call */
     IMV_CLAUSE_WITH,    /* projection */
     IMV_CLAUSE_RETURN,  /* projection; always the last clause, except inside EXISTS */
 };
@@ -446,6 +469,7 @@ struct imv_clause {
             uint32_t lets_count;
         };
         struct imv_unwind unwind;
+        struct imv_procedure_call call;
         struct imv_projection projection;
     };
 };

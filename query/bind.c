@@ -2,6 +2,7 @@
 #include "query/bind.h"
 
 #include "query/binder.h"
+#include "query/procedures.h"
 #include "storage/base/assert.h"
 
 #include <stdarg.h>
@@ -156,6 +157,74 @@ static bool bind_unwind(struct imv_binder *binder, struct imv_unwind *unwind) {
     return unwind->variable != NULL;
 }
 
+/* ---- CALL ---- */
+
+static const struct imv_procedure *find_procedure(struct imv_binder *binder, const struct imv_expr *call) {
+    const struct imv_procedure *procedure = imv_procedure_find(call->call.name);
+    if (procedure != NULL) return procedure;
+    imv_binder_fail_as(binder, call->call.name_span, "ProcedureError", "ProcedureNotFound",
+                       "there is no procedure `%.*s`", (int)call->call.name.size, call->call.name.data);
+    struct imv_suggester suggester;
+    imv_suggester_init(&suggester, call->call.name);
+    for (size_t i = 0; imv_procedure_at(i) != NULL; i++) {
+        imv_suggester_offer(&suggester, imv_procedure_at(i)->function.name);
+    }
+    imv_query_suggest(binder->error, &suggester);
+    return NULL;
+}
+
+static bool bind_procedure(struct imv_binder *binder, struct imv_procedure_call *call) {
+    struct imv_expr *expr = call->call;
+    call->procedure = find_procedure(binder, expr);
+    if (call->procedure == NULL) return false;
+    const struct imv_function *function = &call->procedure->function;
+    if (expr->call.count != function->arguments_min) {
+        return imv_binder_fail(binder, expr->span, "InvalidNumberOfArguments",
+                               "the procedure `%.*s` takes %u arguments, not %u", (int)function->name.size,
+                               function->name.data, function->arguments_min, expr->call.count);
+    }
+    for (uint32_t i = 0; i < expr->call.count; i++) {
+        if (!imv_bind_in_place(binder, &expr->call.arguments[i])) return false;
+    }
+    expr->call.function = function;
+    expr->type = IMV_STATIC_LIST;
+    return true;
+}
+
+static bool yield_all(struct imv_binder *binder, struct imv_procedure_call *call) {
+    for (size_t i = 0; i < call->procedure->columns_count; i++) {
+        struct imv_yield *yield = imv_binder_append(binder, (void **)&call->yields, &call->yields_count, sizeof *yield);
+        if (yield == NULL) return false;
+        struct imv_str name = call->procedure->columns[i].name;
+        *yield = (struct imv_yield){
+            .column = name, .column_span = call->call->span, .name = name, .name_span = call->call->span};
+    }
+    return true;
+}
+
+static bool bind_yield(struct imv_binder *binder, const struct imv_procedure *procedure, struct imv_yield *yield) {
+    const struct imv_procedure_column *column = imv_procedure_column(procedure, yield->column);
+    if (column == NULL) {
+        return imv_binder_fail(binder, yield->column_span, "UndefinedVariable",
+                               "the procedure `%.*s` has no column `%.*s`", (int)procedure->function.name.size,
+                               procedure->function.name.data, (int)yield->column.size, yield->column.data);
+    }
+    yield->variable = imv_binder_declare(binder, yield->name, yield->name_span, IMV_VARIABLE_VALUE, column->type);
+    return yield->variable != NULL;
+}
+
+static bool bind_call(struct imv_binder *binder, struct imv_procedure_call *call) {
+    if (!bind_procedure(binder, call)) return false;
+    if (call->yields_count == 0 && !yield_all(binder, call)) return false;
+    call->row =
+        imv_binder_new_variable(binder, (struct imv_str){0}, call->call->span, IMV_VARIABLE_VALUE, IMV_STATIC_LIST);
+    if (call->row == NULL) return false;
+    for (uint32_t i = 0; i < call->yields_count; i++) {
+        if (!bind_yield(binder, call->procedure, &call->yields[i])) return false;
+    }
+    return imv_bind_condition(binder, &call->where, "WHERE");
+}
+
 /* ---- SAMPLES ---- */
 
 static bool can_have_samples(const struct imv_expr *node) {
@@ -268,6 +337,7 @@ static bool bind_clause(struct imv_binder *binder, struct imv_clause *clause) {
         case IMV_CLAUSE_FILTER: return imv_bind_condition(binder, &clause->filter, "FILTER");
         case IMV_CLAUSE_LET: return bind_lets(binder, clause);
         case IMV_CLAUSE_UNWIND: return bind_unwind(binder, &clause->unwind);
+        case IMV_CLAUSE_CALL: return bind_call(binder, &clause->call);
         case IMV_CLAUSE_WITH:
         case IMV_CLAUSE_RETURN: return imv_bind_projection(binder, clause);
     }

@@ -98,6 +98,47 @@ static bool parse_unwind(struct imv_parser *parser, struct imv_clause *clause) {
            imv_parser_expect_name(parser, "a variable", &unwind->name, &unwind->name_span);
 }
 
+/* ---- CALL ---- */
+
+static bool parse_yield(struct imv_parser *parser, struct imv_procedure_call *call) {
+    struct imv_yield *yield = imv_parser_append(parser, (void **)&call->yields, &call->yields_count, sizeof *yield);
+    if (yield == NULL || !imv_parser_expect_name(parser, "a column", &yield->column, &yield->column_span)) return false;
+    yield->name = yield->column;
+    yield->name_span = yield->column_span;
+    return parse_alias(parser, &yield->name, &yield->name_span);
+}
+
+/* YIELD * is as good as none. */
+static bool parse_call(struct imv_parser *parser, struct imv_clause *clause) {
+    struct imv_procedure_call *call = &clause->call;
+    call->call = imv_parse_procedure(parser);
+    if (call->call == NULL) return false;
+    if (call->call->call.star || call->call->call.distinct) {
+        return imv_parser_fail(parser, call->call->span, "UnexpectedSyntax", "a procedure takes values");
+    }
+    if (!imv_parser_accept_keyword(parser, "YIELD")) return true;
+    if (imv_parser_accept(parser, IMV_TOKEN_STAR)) return parse_where(parser, &call->where);
+    do {
+        if (!parse_yield(parser, call)) return false;
+    } while (imv_parser_accept(parser, IMV_TOKEN_COMMA));
+    return parse_where(parser, &call->where);
+}
+
+/* A CALL alone returns what it yields. */
+static bool ends_with_call(const struct imv_parser *parser, const struct imv_single_query *query) {
+    return query->clauses_count == 1 && query->clauses[0].kind == IMV_CLAUSE_CALL &&
+           (imv_parser_is(parser, IMV_TOKEN_END) || imv_parser_is(parser, IMV_TOKEN_SEMICOLON));
+}
+
+static bool add_return(struct imv_parser *parser, struct imv_single_query *query) {
+    struct imv_clause *clause =
+        imv_parser_append(parser, (void **)&query->clauses, &query->clauses_count, sizeof *clause);
+    if (clause == NULL) return false;
+    *clause = (struct imv_clause){.kind = IMV_CLAUSE_RETURN, .span = query->clauses[0].span};
+    clause->projection.star = true;
+    return true;
+}
+
 /* ---- WITH and RETURN ---- */
 
 static bool parse_item(struct imv_parser *parser, struct imv_projection *projection) {
@@ -180,8 +221,8 @@ static const struct clause_rule {
     {"MATCH", IMV_CLAUSE_MATCH, parse_match},       {"OPTIONAL", IMV_CLAUSE_MATCH, parse_optional},
     {"SAMPLES", IMV_CLAUSE_SAMPLES, parse_samples}, {"WINDOW", IMV_CLAUSE_WINDOW, parse_window},
     {"FILTER", IMV_CLAUSE_FILTER, parse_filter},    {"LET", IMV_CLAUSE_LET, parse_let},
-    {"UNWIND", IMV_CLAUSE_UNWIND, parse_unwind},    {"WITH", IMV_CLAUSE_WITH, parse_with},
-    {"RETURN", IMV_CLAUSE_RETURN, parse_return},
+    {"UNWIND", IMV_CLAUSE_UNWIND, parse_unwind},    {"CALL", IMV_CLAUSE_CALL, parse_call},
+    {"WITH", IMV_CLAUSE_WITH, parse_with},          {"RETURN", IMV_CLAUSE_RETURN, parse_return},
 };
 
 static const struct clause_rule *find_clause(struct imv_parser *parser) {
@@ -194,7 +235,7 @@ static const struct clause_rule *find_clause(struct imv_parser *parser) {
 /* Words that start a clause elsewhere deserve a better answer than "expected ..". */
 static bool refuse_foreign_clause(struct imv_parser *parser) {
     static const char *const updates[] = {"CREATE", "MERGE", "SET", "DELETE", "DETACH", "REMOVE", "FOREACH", "INSERT"};
-    static const char *const others[] = {"CALL", "LOAD", "SUBSCRIBE", "APPEND", "DROP", "USE", "START"};
+    static const char *const others[] = {"LOAD", "SUBSCRIBE", "APPEND", "DROP", "USE", "START"};
     struct imv_span span = parser->token.span;
     for (size_t i = 0; i < sizeof updates / sizeof updates[0]; i++) {
         if (!imv_parser_is_keyword(parser, updates[i])) continue;
@@ -232,6 +273,10 @@ bool imv_parse_single_query(struct imv_parser *parser, struct imv_single_query *
             imv_parser_append(parser, (void **)&query->clauses, &query->clauses_count, sizeof *clause);
         if (clause == NULL || !parse_clause(parser, rule, clause)) return false;
         if (rule->kind == IMV_CLAUSE_RETURN) break;
+        if (!in_braces && ends_with_call(parser, query)) {
+            if (!add_return(parser, query)) return false;
+            break;
+        }
     }
     query->span = imv_parser_span_from(parser, offset);
     return true;

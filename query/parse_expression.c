@@ -429,6 +429,20 @@ static struct imv_expr *parse_call(struct imv_parser *parser) {
     return seal(parser, expr, offset);
 }
 
+struct imv_expr *imv_parse_procedure(struct imv_parser *parser) {
+    uint32_t offset = parser->token.span.offset;
+    struct imv_token after = parser->token;
+    while (after.kind == IMV_TOKEN_NAME || after.kind == IMV_TOKEN_QUOTED || after.kind == IMV_TOKEN_DOT) {
+        after = imv_parser_after(parser, after);
+        if (after.kind == IMV_TOKEN_LPAREN) return parse_call(parser);
+        if (after.kind != IMV_TOKEN_DOT) break;
+        after = imv_parser_after(parser, after);
+    }
+    struct imv_expr *expr = new_expr(parser, IMV_EXPR_CALL);
+    if (expr == NULL || !parse_call_name(parser, &expr->call.name, &expr->call.name_span)) return NULL;
+    return seal(parser, expr, offset);
+}
+
 static struct imv_expr *parse_variable(struct imv_parser *parser) {
     uint32_t offset = parser->token.span.offset;
     struct imv_span span;

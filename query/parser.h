@@ -102,6 +102,8 @@ static inline struct imv_span imv_parser_span_from(const struct imv_parser *pars
 /* ---- rules ---- */
 
 struct imv_expr *imv_parse_expression(struct imv_parser *parser);
+/* name(arguments), the parentheses being optional: what CALL takes. */
+struct imv_expr *imv_parse_procedure(struct imv_parser *parser);
 /* An atom with property lookups only: what SAMPLES OF takes. */
 struct imv_expr *imv_parse_property_path(struct imv_parser *parser);
 /* A map literal or a parameter: the properties of a pattern element. */

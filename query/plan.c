@@ -2,6 +2,7 @@
 
 #include "query/expr.h"
 #include "query/fn/aggregate.h"
+#include "query/procedures.h"
 #include "storage/base/assert.h"
 
 /* The plan of one branch while it grows upwards. */
@@ -382,6 +383,34 @@ static void plan_lets(struct planner *planner, const struct imv_clause *clause) 
     project->project.items_count = clause->lets_count;
 }
 
+/* A procedure gives a list of rows, each a list of columns: they are unwound, and what is yielded is taken out. */
+static void plan_call(struct planner *planner, const struct imv_procedure_call *call) {
+    struct imv_plan *unwind = push(planner, IMV_PLAN_UNWIND);
+    unwind->unwind.list = call->call;
+    unwind->unwind.slot = call->row->slot;
+    struct imv_plan_item *items = take(planner, call->yields_count, sizeof *items);
+    if (items == NULL) return;
+    for (uint32_t i = 0; i < call->yields_count; i++) {
+        struct imv_expr *row = new_expr(planner, IMV_EXPR_VARIABLE, NULL),
+                        *at = new_expr(planner, IMV_EXPR_INTEGER, NULL);
+        struct imv_expr *column = new_expr(planner, IMV_EXPR_INDEX, row);
+        row->span = at->span = column->span = call->yields[i].column_span;
+        row->type = IMV_STATIC_LIST;
+        row->variable.name = call->procedure->function.name;
+        row->variable.slot = call->row->slot;
+        at->type = IMV_STATIC_INTEGER;
+        at->integer = imv_procedure_column(call->procedure, call->yields[i].column) - call->procedure->columns;
+        column->type = call->yields[i].variable->type;
+        column->index.base = row;
+        column->index.at = at;
+        items[i] = (struct imv_plan_item){.expr = column, .slot = call->yields[i].variable->slot};
+    }
+    struct imv_plan *project = push(planner, IMV_PLAN_PROJECT);
+    project->project.items = items;
+    project->project.items_count = call->yields_count;
+    push_filter(planner, call->where);
+}
+
 static imv_status plan_clause(struct planner *planner, const struct imv_clause *clause) {
     switch (clause->kind) {
         case IMV_CLAUSE_MATCH: return plan_match(planner, &clause->match);
@@ -389,6 +418,7 @@ static imv_status plan_clause(struct planner *planner, const struct imv_clause *
         case IMV_CLAUSE_WINDOW: plan_window(planner, &clause->window); break;
         case IMV_CLAUSE_FILTER: push_filter(planner, clause->filter); break;
         case IMV_CLAUSE_LET: plan_lets(planner, clause); break;
+        case IMV_CLAUSE_CALL: plan_call(planner, &clause->call); break;
         case IMV_CLAUSE_UNWIND: {
             struct imv_plan *unwind = push(planner, IMV_PLAN_UNWIND);
             unwind->unwind.list = clause->unwind.list;

@@ -153,6 +153,10 @@ static imv_status select_values(struct twin_scan *scan, const struct tags *tags,
     struct imv_value value;
     struct operands operands;
     IMV_TRY(operands_of(scan, tags, &value, &operands));
+    if (negated && operands.count == 0) { /* null is in no empty list, too */
+        selector->kind = IMV_TAG_AND;
+        return IMV_OK;
+    }
     if (operands.has_time) return select_times(scan, &operands, negated, selector);
     struct imv_str *texts = imv_arena_calloc(&scan->source.arena, operands.count + 1, sizeof *texts);
     if (texts == NULL) return imv_exec_fail_memory(scan->op.exec);

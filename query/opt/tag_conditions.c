@@ -174,8 +174,8 @@ static const struct imv_plan_tags *tags_of(struct rule *rule, const struct imv_e
     if (height <= 0) return NULL;
     const struct imv_plan_tags *made = look_up(rule, expr, negated);
     if (made == NULL) made = existence(rule, expr, negated);
-    if (made == NULL) made = test(rule, expr, negated);
-    return made != NULL ? made : logic(rule, expr, negated, height);
+    if (made == NULL) made = logic(rule, expr, negated, height);
+    return made != NULL ? made : test(rule, expr, negated);
 }
 
 /* ---- the rule ---- */

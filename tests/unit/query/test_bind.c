@@ -147,6 +147,14 @@ static void inspect_clause(const struct imv_single_query *query, const struct im
             inspect_root(query, clause->window.width, false);
             return;
         case IMV_CLAUSE_FILTER: inspect_root(query, clause->filter, false); return;
+        case IMV_CLAUSE_CALL:
+            cr_assert(clause->call.procedure != NULL && clause->call.row != NULL);
+            inspect_root(query, clause->call.call, false);
+            for (uint32_t i = 0; i < clause->call.yields_count; i++) {
+                cr_assert_not_null(clause->call.yields[i].variable);
+            }
+            inspect_root(query, clause->call.where, false);
+            return;
         case IMV_CLAUSE_LET:
             for (uint32_t i = 0; i < clause->lets_count; i++) inspect_root(query, clause->lets[i].value, false);
             return;

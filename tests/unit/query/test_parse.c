@@ -318,7 +318,8 @@ Test(parse, mistakes_are_named_and_placed) {
         {"CREATE (n)", "UnsupportedFeature", 1, 1, NULL, ""},
         {"MATCH (n) SET n.x = 1", "UnsupportedFeature", 1, 11, NULL, ""},
         {"MATCH (n) DETACH DELETE n", "UnsupportedFeature", 1, 11, NULL, ""},
-        {"CALL db.labels()", "UnsupportedFeature", 1, 1, NULL, ""},
+        {"LOAD CSV", "UnsupportedFeature", 1, 1, NULL, ""},
+        {"CALL count(*)", "UnexpectedSyntax", 1, 6, "a procedure takes values", ""},
         {"MATCH (a)-[:LIKES..]->(c) RETURN c", "InvalidRelationshipPattern", 1, 18, NULL, ""},
         {"MATCH (a)-[:LIKES*-2]->(c) RETURN c", "InvalidRelationshipPattern", 1, 19, NULL, ""},
     };
@@ -341,7 +342,7 @@ Test(parse, the_start_of_a_query_lists_what_may_stand_there) {
     struct imv_query_error error;
     cr_assert_eq(parse("", 0, NULL, &error), IMV_INVALID);
     cr_assert_str_eq(error.message,
-                     "expected EXPLAIN, PROFILE, MATCH, OPTIONAL, SAMPLES, WINDOW, FILTER, LET, UNWIND, WITH "
+                     "expected EXPLAIN, PROFILE, MATCH, OPTIONAL, SAMPLES, WINDOW, FILTER, LET, UNWIND, CALL, WITH "
                      "or RETURN, but found the end of the query");
     cr_assert_eq(parse("RETURN 1 x", 10, NULL, &error), IMV_INVALID);
     cr_assert_str_eq(error.message,
