@@ -1,6 +1,8 @@
 #include "engine/engine.h"
 
 #include "engine/backup.h"
+#include "engine/consolidate.h"
+#include "engine/consolidate_choice.h"
 #include "engine/engine_internal.h"
 #include "engine/flush.h"
 #include "engine/head.h"
@@ -145,6 +147,7 @@ static void budgets_init(struct imv_engine *engine) {
     if (options->wal_bytes_max < WAL_SEGMENTS_MIN * options->wal_segment_bytes) {
         options->wal_bytes_max = WAL_SEGMENTS_MIN * options->wal_segment_bytes;
     }
+    if (options->cold_ns <= 0) options->cold_ns = options->flush_age_ns + IMV_COLD_NS;
     imv_budget_init(&engine->head_budget, "heads", options->head_bytes_max);
     imv_budget_init(&engine->batch_budget, "batches", options->batch_bytes_max);
     engine->budgets_made = true;
@@ -327,8 +330,9 @@ static void shard_state_release(struct imv_engine_shard *state) {
 
 void imv_engine_close(struct imv_engine *engine) {
     if (engine == NULL) return;
-    imv_assert(atomic_load(&engine->snapshots) == 0);
     background_stop(engine);
+    imv_consolidation_free(engine->consolidation);
+    imv_assert(atomic_load(&engine->snapshots) == 0);
     for (uint32_t i = 0; engine->shards != NULL && i < engine->shards_count; i++) {
         shard_state_release(&engine->shards[i]);
     }
@@ -469,7 +473,8 @@ imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struc
 
 static imv_status background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {
     IMV_TRY(imv_flush_next(engine, did_work, err));
-    return *did_work ? IMV_OK : imv_retention_step(engine, did_work, err);
+    if (!*did_work) IMV_TRY(imv_retention_step(engine, did_work, err));
+    return *did_work ? IMV_OK : imv_consolidate_step(engine, did_work, err);
 }
 
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {

@@ -33,6 +33,9 @@ struct imv_engine_options {
     uint64_t wal_segment_bytes; /* default 64 MiB */
     int64_t flush_age_ns;       /* a head with rows older than this is flushed. Default 1 h */
     struct imv_catalog_limits limits; /* of the catalog; default IMV_SERIES_MAX twice, IMV_CATALOG_BYTES_MAX */
+    /* A slot is consolidated so long after it was over and flushed to (consolidate_choice.h). Default 0: flush_age_ns and
+     * 10 min more. */
+    int64_t cold_ns;
     bool background; /* an own thread flushes and retires; else imv_engine_background_step. Default true */
     const struct imv_clock *clock; /* NULL: the system's */
     struct imv_io *io;             /* for LOCK and FORMAT; NULL: plain system calls */
@@ -71,7 +74,7 @@ imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struc
 void imv_engine_flush_begin(struct imv_engine *engine);
 bool imv_engine_flushed(struct imv_engine *engine);
 
-/* One piece of background work: a flush of one frozen head, or dropping slots past retention. *did_work false when there
+/* One piece of background work: a flush of one frozen head, dropping slots past retention, a slice of consolidation. *did_work false when there
  * was none. Only when options.background is false. */
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
 

@@ -1,12 +1,13 @@
-/* engine_internal.h - what engine.c, shard.c, delete.c, flush.c, retention.c, backup.c and snapshot.c share. Nobody else
- * includes it.
+/* engine_internal.h - what engine.c, shard.c, delete.c, flush.c, consolidate.c, retention.c, backup.c and snapshot.c
+ * share. Nobody else includes it.
  *
  * Who holds what:
  *
  *     shard thread      its active head (appends), its journal, its queues
  *     STATE lock        which heads there are and which are frozen, the lists of parts and of tombstones, flush tickets,
  *                       deletions that wait
- *     FLUSH lock        writing chunks and `meta` records: one flush or retention pass at a time
+ *     FLUSH lock        writing chunks and `meta` records: one flush or retention pass at a time, and consolidation while
+ *                       it chooses and records
  *     PERSIST lock      imv_catalog_persist, one at a time
  *
  * Locks are taken in rising rank, FLUSH, PERSIST, STATE, and before any lock of the catalog; a thread-local mask asserts
@@ -90,6 +91,10 @@ struct imv_engine {
     struct imv_meta meta;
     int64_t retention_at_ns; /* monotonic: when retention is looked at next */
     uint32_t flush_next;     /* shard at which the next background step starts to look */
+    /* ---- background steps only ---- */
+    struct imv_consolidation *consolidation; /* the job at hand, or NULL */
+    int64_t consolidate_at_ns;               /* monotonic: when to go on or to look for the next */
+    int64_t consolidate_delay_ns;            /* after failures in a row */
 };
 
 void imv_engine_lock(struct imv_engine *engine, enum imv_engine_rank rank);

@@ -54,6 +54,7 @@ struct imv_part {
     uint64_t rows, chunks, bytes;
     struct imv_part_group *group; /* of a scattered part, else NULL */
     int64_t made_at_ns;           /* monotonic; INT64_MIN: before the engine was opened */
+    bool unfit;                   /* a chunk of it could not be read: left alone until the next start; FLUSH lock */
     _Atomic uint32_t references;  /* lists that hold it */
     _Atomic bool retired;         /* to be dropped from the store with the last reference */
 };

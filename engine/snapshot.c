@@ -6,11 +6,15 @@
 
 #include <stdlib.h>
 
-static struct imv_snapshot *snapshot_new(uint32_t shards_count) {
+static struct imv_snapshot *snapshot_new(struct imv_engine *engine) {
     struct imv_snapshot *snapshot = calloc(1, sizeof *snapshot);
     if (snapshot == NULL) return NULL;
-    snapshot->shards = calloc(shards_count, sizeof *snapshot->shards);
-    snapshot->sequences = calloc(shards_count, sizeof *snapshot->sequences);
+    snapshot->engine = engine;
+    snapshot->catalog = engine->catalog;
+    snapshot->kv = engine->kv;
+    snapshot->shards_count = engine->shards_count;
+    snapshot->shards = calloc(engine->shards_count, sizeof *snapshot->shards);
+    snapshot->sequences = calloc(engine->shards_count, sizeof *snapshot->sequences);
     if (snapshot->shards != NULL && snapshot->sequences != NULL) return snapshot;
     free(snapshot->shards);
     free(snapshot->sequences);
@@ -34,12 +38,8 @@ static void shard_pin(const struct imv_engine_shard *state, struct imv_snapshot_
 }
 
 imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **snapshot, struct imv_error *err) {
-    struct imv_snapshot *taken = snapshot_new(engine->shards_count);
+    struct imv_snapshot *taken = snapshot_new(engine);
     if (taken == NULL) return imv_fail(err, IMV_NO_MEMORY, "snapshot: no memory");
-    taken->engine = engine;
-    taken->catalog = engine->catalog;
-    taken->kv = engine->kv;
-    taken->shards_count = engine->shards_count;
     imv_engine_lock(engine, IMV_RANK_STATE);
     for (uint32_t i = 0; i < engine->shards_count; i++) {
         shard_pin(&engine->shards[i], &taken->shards[i]);
@@ -81,6 +81,23 @@ int64_t imv_snapshot_newest(const struct imv_snapshot *snapshot) {
             (void)imv_head_each(shard->heads[k], see_series, &newest, NULL); /* see_series does not fail */
     }
     return newest.time;
+}
+
+imv_status imv_snapshot_of_parts(struct imv_engine *engine, struct imv_parts *parts, struct imv_snapshot **snapshot,
+                                 struct imv_error *err) {
+    struct imv_snapshot *made = snapshot_new(engine);
+    if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "snapshot: no memory");
+    imv_engine_lock(engine, IMV_RANK_STATE);
+    for (uint32_t i = 0; i < engine->shards_count; i++) {
+        made->shards[i].deletions = engine->shards[i].deletions;
+        imv_deletions_retain(made->shards[i].deletions);
+    }
+    imv_engine_unlock(engine, IMV_RANK_STATE);
+    made->parts = parts;
+    made->taken_at_ns = imv_clock_wall_ns(engine->clock);
+    atomic_fetch_add(&engine->snapshots, 1);
+    *snapshot = made;
+    return IMV_OK;
 }
 
 void imv_snapshot_release(struct imv_snapshot *snapshot) {

@@ -39,4 +39,8 @@ struct imv_snapshot {
 imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **snapshot, struct imv_error *err);
 /* No row is later than this; INT64_MIN when there are none. Looks at every series that has rows in heads. */
 int64_t imv_snapshot_newest(const struct imv_snapshot *snapshot);
+/* A view of these parts and no heads, with the tombstones there are now, for consolidation. Takes over the caller's
+ * reference when it succeeds. */
+imv_status imv_snapshot_of_parts(struct imv_engine *engine, struct imv_parts *parts, struct imv_snapshot **snapshot,
+                                 struct imv_error *err);
 void imv_snapshot_release(struct imv_snapshot *snapshot); /* NULL is allowed */

@@ -112,11 +112,17 @@ static imv_status take_error(char *text, const char *what, const char *directory
     return status;
 }
 
-/* IMV_FULL when less than bytes are free. Other users of the disk may take it at any time: this makes the bad case rare. */
-static imv_status check_space(const char *directory, uint64_t bytes, struct imv_error *err) {
+static imv_status space_left(const char *directory, uint64_t *left, struct imv_error *err) {
     struct statvfs disk;
     if (statvfs(directory, &disk) != 0) return imv_fail_errno(err, IMV_IO, errno, "kv: cannot look at %s", directory);
-    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return IMV_OK;
+}
+
+/* IMV_FULL when less than bytes are free. Other users of the disk may take it at any time: this makes the bad case rare. */
+static imv_status check_space(const char *directory, uint64_t bytes, struct imv_error *err) {
+    uint64_t left;
+    IMV_TRY(space_left(directory, &left, err));
     if (left >= bytes) return IMV_OK;
     return imv_fail(err, IMV_FULL, "kv: the disk of %s is full: %llu bytes are left, %llu must stay free", directory,
                     (unsigned long long)left, (unsigned long long)bytes);
@@ -515,6 +521,14 @@ imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err
     return remove_directory(directory, err);
 }
 
+/* ---- space ---- */
+
+static imv_status rocks_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err) {
+    IMV_TRY(space_left(((struct rocks *)kv)->directory, bytes, err));
+    *bytes -= *bytes < SPACE_BYTES_MIN ? *bytes : SPACE_BYTES_MIN;
+    return IMV_OK;
+}
+
 static const struct imv_kv_ops rocks_ops = {
     .close = rocks_close,
     .get = rocks_get,
@@ -524,6 +538,7 @@ static const struct imv_kv_ops rocks_ops = {
     .ingest = rocks_ingest,
     .drop_range = rocks_drop_range,
     .checkpoint = rocks_checkpoint,
+    .space = rocks_space,
 };
 static const struct imv_kv_iterator_ops rocks_iterator_ops = {
     .free = rocks_iterator_free,
@@ -605,4 +620,8 @@ imv_status imv_kv_drop_range(struct imv_kv *kv, enum imv_kv_family family, struc
 imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err) {
     if (kv->ops->checkpoint == NULL) return imv_fail(err, IMV_UNSUPPORTED, "kv: this store makes no checkpoints");
     return kv->ops->checkpoint(kv, directory, err);
+}
+
+imv_status imv_kv_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err) {
+    return kv->ops->space(kv, bytes, err);
 }

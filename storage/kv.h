@@ -41,6 +41,7 @@ struct imv_kv_ops {
     imv_status (*drop_range)(struct imv_kv *kv, enum imv_kv_family family, struct imv_str from, struct imv_str to,
                              struct imv_error *err);
     imv_status (*checkpoint)(struct imv_kv *kv, const char *directory, struct imv_error *err); /* NULL: unsupported */
+    imv_status (*space)(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err);
 };
 struct imv_kv {
     const struct imv_kv_ops *ops;
@@ -114,3 +115,6 @@ imv_status imv_kv_drop_range(struct imv_kv *kv, enum imv_kv_family family, struc
 imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err);
 /* Deletes a checkpoint, also one that a crash cut short. IMV_OK when there is none. */
 imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err);
+
+/* How many bytes table files may take before the store says IMV_FULL; others may use the disk, too. IMV_IO. */
+imv_status imv_kv_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err);

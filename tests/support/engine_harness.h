@@ -47,7 +47,7 @@ struct harness {
     struct imv_manual_clock clock;
     size_t head_bytes_max;
     uint64_t wal_bytes_max, wal_segment_bytes; /* 0: the least; 256 KiB */
-    int64_t flush_age_ns;                      /* 0: the default */
+    int64_t flush_age_ns, cold_ns;             /* 0: the default */
     /* While open. */
     struct imv_engine *engine;
     struct imv_io *io[HARNESS_SHARDS_MAX];
@@ -104,6 +104,7 @@ static inline imv_status harness_open(struct harness *harness, struct imv_error 
     options.wal_bytes_max = harness->wal_bytes_max;
     if (harness->head_bytes_max > 0) options.head_bytes_max = harness->head_bytes_max;
     if (harness->flush_age_ns > 0) options.flush_age_ns = harness->flush_age_ns;
+    options.cold_ns = harness->cold_ns;
     if (harness->sim != NULL) options.io = imv_sim_io(harness->sim);
     if (harness->kv_memory != NULL) IMV_TRY(imv_kv_memory_open(harness->kv_memory, &options.kv, err));
     imv_status status = imv_engine_open(&options, &harness->engine, err);

@@ -29,6 +29,7 @@ struct imv_kv_memory {
     uint64_t epoch; /* one more with each crash */
     bool crashed;   /* between an armed crash and imv_kv_memory_crash */
     bool opened;
+    uint64_t space_bytes;
     struct run meta;
     struct run *tables; /* oldest first */
     size_t tables_count;
@@ -150,6 +151,7 @@ imv_status imv_kv_memory_new(uint64_t seed, struct imv_kv_memory **memory, struc
     *memory = calloc(1, sizeof **memory);
     if (*memory == NULL) return imv_fail(err, IMV_NO_MEMORY, "kv_memory: no memory");
     pthread_mutex_init(&(*memory)->lock, NULL);
+    (*memory)->space_bytes = UINT64_MAX;
     imv_prng_init(&(*memory)->prng, seed);
     return IMV_OK;
 }
@@ -171,6 +173,7 @@ void imv_kv_memory_arm(struct imv_kv_memory *memory, uint64_t operation, enum im
     pthread_mutex_unlock(&memory->lock);
 }
 
+void imv_kv_memory_set_space(struct imv_kv_memory *memory, uint64_t bytes) { memory->space_bytes = bytes; }
 uint64_t imv_kv_memory_operations(const struct imv_kv_memory *memory) { return memory->operations; }
 size_t imv_kv_memory_tables(const struct imv_kv_memory *memory) { return memory->tables_count; }
 
@@ -461,6 +464,14 @@ static imv_status memory_drop_range(struct imv_kv *kv, enum imv_kv_family family
     return status;
 }
 
+static imv_status memory_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err) {
+    struct handle *handle = (struct handle *)kv;
+    IMV_TRY(begin(handle, err));
+    *bytes = handle->memory->space_bytes;
+    end(handle);
+    return IMV_OK;
+}
+
 static const struct imv_kv_ops memory_ops = {
     .close = memory_close,
     .get = memory_get,
@@ -469,6 +480,7 @@ static const struct imv_kv_ops memory_ops = {
     .table_new = memory_table_new,
     .ingest = memory_ingest,
     .drop_range = memory_drop_range,
+    .space = memory_space,
 };
 
 imv_status imv_kv_memory_open(struct imv_kv_memory *memory, struct imv_kv **kv, struct imv_error *err) {

@@ -5,12 +5,13 @@
  * written, nothing is stored twice.
  *
  * IMV_TEST_SEED sets the first seed, IMV_CRASH_STEP=1 tries every single fault (the default tries a spread of them),
- * IMV_CRASH_SEEDS runs so many seeds. */
+ * IMV_CRASH_SEEDS runs so many seeds. Flushes scatter over twelve days, half of which are consolidated on the way. */
 #define HARNESS_DAYS 12 /* some flushes are of more slots than get files of their own */
 #include "tests/support/engine_harness.h"
 
 #include "engine/head.h"
 #include "storage/base/log.h"
+#include "storage/base/metrics.h"
 #include "storage/base/prng.h"
 
 #include <criterion/criterion.h>
@@ -275,19 +276,27 @@ static void do_flush(struct trace *trace) {
     }
 }
 
+/* Background work, as long as there is some; consolidation takes several steps, and other things come between them. */
+static void do_background(struct trace *trace) {
+    bool did_work = true;
+    for (uint32_t steps = 1 + draw(trace, 8); steps > 0 && did_work; steps--) {
+        (void)imv_engine_background_step(trace->harness.engine, &did_work, &trace->err);
+    }
+}
+
 static bool step(struct trace *trace) {
     uint32_t kind = draw(trace, 100);
-    bool did_work, holds = true;
-    if (kind < 45)
+    bool holds = true;
+    if (kind < 42)
         holds = do_write(trace);
-    else if (kind < 50)
+    else if (kind < 47)
         holds = do_delete(trace);
-    else if (kind < 70)
+    else if (kind < 62)
         harness_turn(&trace->harness);
-    else if (kind < 80)
+    else if (kind < 73)
         do_flush(trace);
-    else if (kind < 83)
-        (void)imv_engine_background_step(trace->harness.engine, &did_work, &trace->err);
+    else if (kind < 85)
+        do_background(trace);
     else if (kind < 92)
         holds = do_snapshot(trace);
     else if (kind < 95)
@@ -344,6 +353,9 @@ static bool run(uint64_t seed, uint32_t shards, bool unique, const struct fault 
     imv_prng_init(&trace->prng, seed);
     harness_init(&trace->harness, "db", shards);
     trace->harness.wal_segment_bytes = 32 << 10; /* small, so that the journal turns over */
+    /* Half of the days are over, and consolidated soon after they were written to. */
+    trace->harness.cold_ns = HARNESS_SECOND;
+    imv_manual_clock_advance(&trace->harness.clock, HARNESS_DAYS / 2 * HARNESS_DAY);
     uint64_t draw_disk = seed + fault->disk_operation + fault->store_operation;
     struct imv_sim_options options = {.seed = draw_disk,
                                       .survive_per_mille = (unsigned)(draw_disk % 3) * 500,
@@ -394,8 +406,10 @@ static void enumerate(uint32_t shards, bool unique) {
             runs++;
         }
     }
-    fprintf(stderr, "shards=%u unique=%d: %llu traces with a fault, seeds %llu..%llu\n", shards, unique,
-            (unsigned long long)runs, (unsigned long long)first, (unsigned long long)(first + seeds - 1));
+    fprintf(stderr, "shards=%u unique=%d: %llu traces with a fault, seeds %llu..%llu, %lld consolidations\n", shards,
+            unique, (unsigned long long)runs, (unsigned long long)first, (unsigned long long)(first + seeds - 1),
+            (long long)imv_metric_value(IMV_METRIC_consolidation_total));
+    cr_assert_gt(imv_metric_value(IMV_METRIC_consolidation_total), 0);
 }
 
 Test(engine_crash, one_shard_survives_every_fault) {

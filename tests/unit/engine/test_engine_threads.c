@@ -46,7 +46,7 @@ static void write_row(struct imv_writer *writer, uint32_t shard, uint32_t index,
     if (row % 3 == 0) {
         cr_assert_eq(imv_writer_field(writer, IMV_STR("half"), IMV_FLOAT, imv_float_cell(row * 0.5), NULL), IMV_OK);
     }
-    /* A row every hour: the rows of a series lie on 63 days. */
+    /* A row every hour: the rows of a series lie on 63 days, all over and cold as soon as they are written. */
     cr_assert_eq(imv_writer_end(writer, (int64_t)row * 3600 * 1000000000, NULL), IMV_OK);
 }
 
@@ -174,6 +174,7 @@ static void open_engine(struct imv_kv *kv, bool background) {
     options.wal_segment_bytes = 64 << 10;
     options.wal_bytes_max = 256 << 10;
     options.background = background;
+    options.cold_ns = 1;
     options.kv = kv;
     struct imv_error err;
     cr_assert_eq(imv_engine_open(&options, &engine, &err), IMV_OK, "%s", err.message);
