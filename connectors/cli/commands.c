@@ -22,7 +22,7 @@ const struct imv_command imv_commands[] = {
      "knows.\n",
      imv_command_shell},
     {"query", "run one statement",
-     "imvdb query [--url URL] [--param NAME=VALUE]... [--format table|json|ndjson|csv] [--time ns] TEXT\n"
+     "imvdb query [--url URL] [--param NAME=VALUE]... [--format table|json|ndjson|csv|arrow] [--time ns] TEXT\n"
      "\n"
      "VALUE is JSON (3, 2.5, true, [\"a\",\"b\"]) or else taken as text. TEXT `-` reads the statement from standard "
      "input.\n",

@@ -95,7 +95,8 @@ int imv_command_query(int argc, char **argv) {
     } formats[] = {{"table", "application/json"},
                    {"json", "application/json"},
                    {"ndjson", "application/x-ndjson"},
-                   {"csv", "text/csv"}};
+                   {"csv", "text/csv"},
+                   {"arrow", "application/vnd.apache.arrow.stream"}};
     struct options options = {.url = "http://127.0.0.1:8086", .format = "table", .params = json_object()};
     struct imv_error err;
     struct imv_client *client = NULL;
@@ -105,7 +106,8 @@ int imv_command_query(int argc, char **argv) {
         if (strcmp(options.format, formats[i].format) == 0) accept = formats[i].accept;
     }
     if (result == 0 && accept == NULL)
-        result = imv_command_usage("query", "--format %s: table, json, ndjson or csv is expected", options.format);
+        result =
+            imv_command_usage("query", "--format %s: table, json, ndjson, csv or arrow is expected", options.format);
     if (result == 0 && imv_client_new(options.url, &client, &err) != IMV_OK) result = imv_command_fail("query", &err);
     if (result == 0) {
         bool from_input = strcmp(options.text, "-") == 0;

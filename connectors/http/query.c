@@ -98,9 +98,10 @@ static bool write_out(void *context, const char *bytes, size_t size) {
     return written;
 }
 
-/* Ends the answer of a query that failed. CSV has no place for an error, and a cancelled query can write no more. */
+/* Ends the answer of a query that failed. CSV and Arrow have no place for an error, and a cancelled query can write no
+ * more. */
 static void write_error(struct query *query, const struct imv_query_error *error) {
-    bool told = imv_text_sink_error(&query->sink, error) && query->format != IMV_SINK_CSV;
+    bool told = imv_text_sink_error(&query->sink, error) && imv_sink_tells_errors(query->format);
     if (told) return;
     pthread_mutex_lock(&query->lock);
     imv_query_error_json(&query->failure, error);
@@ -113,7 +114,8 @@ static void run(struct imv_query_job *job) {
     int64_t start = imv_clock_monotonic_ns(query->context->clock);
     imv_metric_add(IMV_METRIC_queries_running, 1);
     imv_status status = imv_query_run(query->context->engine, &query->request, &query->sink.sink, &error);
-    if (status != IMV_OK) write_error(query, &error);
+    const struct imv_query_error *refused = imv_text_sink_failure(&query->sink);
+    if (status != IMV_OK) write_error(query, refused != NULL ? refused : &error);
     imv_metric_add(IMV_METRIC_queries_running, -1);
     imv_metric_add(IMV_METRIC_queries_total, 1);
     if (status != IMV_OK) imv_metric_add(IMV_METRIC_queries_failed_total, 1);
@@ -269,9 +271,10 @@ static void begin(struct imv_http_request *http) {
     imv_buffer_init(&query->failure, 8192);
     struct imv_str accept = imv_http_header(http, "Accept");
     char time[8];
-    query->format = accepts(accept, "ndjson")     ? IMV_SINK_NDJSON
-                    : accepts(accept, "text/csv") ? IMV_SINK_CSV
-                                                  : IMV_SINK_JSON;
+    query->format = accepts(accept, "ndjson")                                ? IMV_SINK_NDJSON
+                    : accepts(accept, "text/csv")                            ? IMV_SINK_CSV
+                    : accepts(accept, "application/vnd.apache.arrow.stream") ? IMV_SINK_ARROW
+                                                                             : IMV_SINK_JSON;
     bool time_as_integer = imv_http_parameter(http, "time", time, sizeof time) == IMV_OK && strcmp(time, "ns") == 0;
     imv_text_sink_init(&query->sink, query->format, time_as_integer, write_out, query);
     imv_http_set_state(http, query);

@@ -69,8 +69,9 @@ static bool csv_rows(struct imv_text_sink *sink, const struct imv_column *column
     return true;
 }
 
-static void csv_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
+static bool csv_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
     (void)sink, (void)statistics;
+    return true;
 }
 
 static void csv_error(struct imv_text_sink *sink, const struct imv_query_error *error) { (void)sink, (void)error; }

@@ -1,4 +1,4 @@
-/* format.h - what one text format does, and the pieces that formats share.
+/* format.h - what one format does, and the pieces that formats share.
  *
  * To add a format: a file with a struct imv_text_format, a value of enum imv_sink_format and its line in sink.c.
  */
@@ -12,12 +12,15 @@ struct imv_text_format {
     void (*begin)(struct imv_text_sink *sink, const struct imv_str *columns, size_t count);
     /* Calls imv_sink_flush after each row; false when that does. */
     bool (*rows)(struct imv_text_sink *sink, const struct imv_column *columns, size_t count, size_t rows);
-    void (*end)(struct imv_text_sink *sink, const struct imv_query_statistics *statistics);
+    bool (*end)(struct imv_text_sink *sink, const struct imv_query_statistics *statistics); /* false: as rows */
     void (*error)(struct imv_text_sink *sink, const struct imv_query_error *error); /* in the middle of an answer */
     bool error_alone; /* an answer may consist of the error object */
+    /* Why the format itself ended the query; NULL: it did not. May be absent. */
+    const struct imv_query_error *(*failure)(const struct imv_text_sink *sink);
+    void (*release)(struct imv_text_sink *sink); /* frees sink->state, which begin made. May be absent */
 };
 
-extern const struct imv_text_format imv_format_json, imv_format_ndjson, imv_format_csv;
+extern const struct imv_text_format imv_format_json, imv_format_ndjson, imv_format_csv, imv_format_arrow;
 
 enum { IMV_SINK_BUFFER_BYTES = 64 * 1024, IMV_SINK_NUMBER_BYTES_MAX = 32 };
 

@@ -254,10 +254,11 @@ static bool json_rows(struct imv_text_sink *sink, const struct imv_column *colum
     return imv_json_rows(sink, columns, count, rows, IMV_STR(","), IMV_STR(""));
 }
 
-static void json_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
+static bool json_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
     imv_buffer_append_str(&sink->buffer, IMV_STR("],"));
     imv_json_statistics(&sink->buffer, statistics);
     imv_buffer_append_char(&sink->buffer, '}');
+    return true;
 }
 
 static void json_error(struct imv_text_sink *sink, const struct imv_query_error *error) {

@@ -11,10 +11,11 @@ static bool ndjson_rows(struct imv_text_sink *sink, const struct imv_column *col
     return imv_json_rows(sink, columns, count, rows, IMV_STR(""), IMV_STR("\n"));
 }
 
-static void ndjson_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
+static bool ndjson_end(struct imv_text_sink *sink, const struct imv_query_statistics *statistics) {
     imv_buffer_append_char(&sink->buffer, '{');
     imv_json_statistics(&sink->buffer, statistics);
     imv_buffer_append_str(&sink->buffer, IMV_STR("}\n"));
+    return true;
 }
 
 static void ndjson_error(struct imv_text_sink *sink, const struct imv_query_error *error) {

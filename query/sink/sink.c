@@ -7,8 +7,10 @@
 enum { BUFFER_BYTES_MAX = 1 << 30 };
 
 static const struct imv_text_format *format_of(enum imv_sink_format format) {
-    static const struct imv_text_format *const formats[] = {
-        [IMV_SINK_JSON] = &imv_format_json, [IMV_SINK_NDJSON] = &imv_format_ndjson, [IMV_SINK_CSV] = &imv_format_csv};
+    static const struct imv_text_format *const formats[] = {[IMV_SINK_JSON] = &imv_format_json,
+                                                            [IMV_SINK_NDJSON] = &imv_format_ndjson,
+                                                            [IMV_SINK_CSV] = &imv_format_csv,
+                                                            [IMV_SINK_ARROW] = &imv_format_arrow};
     return formats[format];
 }
 
@@ -22,6 +24,12 @@ bool imv_sink_flush(struct imv_text_sink *sink, bool all) {
     if (!sink->write(sink->context, sink->buffer.data, sink->buffer.size)) sink->failed = true;
     imv_buffer_reset(&sink->buffer);
     return !sink->failed;
+}
+
+bool imv_sink_tells_errors(enum imv_sink_format format) { return format_of(format)->error_alone; }
+
+const struct imv_query_error *imv_text_sink_failure(const struct imv_text_sink *sink) {
+    return sink->format->failure == NULL ? NULL : sink->format->failure(sink);
 }
 
 /* ---- the query's sink ---- */
@@ -40,8 +48,7 @@ static bool sink_rows(struct imv_query_sink *query_sink, const struct imv_column
 
 static bool sink_end(struct imv_query_sink *query_sink, const struct imv_query_statistics *statistics) {
     struct imv_text_sink *sink = (struct imv_text_sink *)query_sink;
-    sink->format->end(sink, statistics);
-    return imv_sink_flush(sink, true);
+    return !sink->failed && sink->format->end(sink, statistics) && imv_sink_flush(sink, true);
 }
 
 void imv_text_sink_init(struct imv_text_sink *sink, enum imv_sink_format format, bool time_as_integer,
@@ -57,6 +64,8 @@ void imv_text_sink_init(struct imv_text_sink *sink, enum imv_sink_format format,
 }
 
 void imv_text_sink_release(struct imv_text_sink *sink) {
+    if (sink->format->release != NULL) sink->format->release(sink);
+    sink->state = NULL;
     imv_buffer_release(&sink->buffer);
     imv_buffer_release(&sink->constants);
 }
