@@ -2,6 +2,7 @@
 
 #include "connectors/http/backup.h"
 #include "connectors/http/context.h"
+#include "connectors/http/delete.h"
 #include "connectors/http/query.h"
 #include "connectors/http/remote_write.h"
 #include "connectors/http/status.h"
@@ -68,6 +69,7 @@ struct server {
 static const struct imv_http_route routes[] = {
     {"POST", "/write", &imv_http_write_handler},
     {"POST", "/api/v2/write", &imv_http_write_handler},
+    {"POST", "/api/v2/delete", &imv_http_delete_handler},
     {"POST", "/api/v1/write", &imv_http_remote_write_handler},
     {"POST", "/query", &imv_http_query_handler},
     {"POST", "/admin/backup", &imv_http_backup_handler},

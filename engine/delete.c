@@ -40,12 +40,28 @@ static int series_compare(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+/* The shards that have any of the series, which are in order of id. */
+static void shards_mark(struct imv_deletion_request *request, struct imv_series *const *series, size_t count) {
+    for (size_t from = 0; from < count;) {
+        uint32_t shard = series[from]->shard;
+        size_t end = count;
+        request->concerned[shard] = true;
+        for (from++; from < end;) {
+            size_t middle = from + (end - from) / 2;
+            if (series[middle]->shard == shard)
+                from = middle + 1;
+            else
+                end = middle;
+        }
+    }
+}
+
 /* Sorts the series by shard and index, without doubles, into the request. */
 static imv_status request_fill(struct imv_deletion_request *request, struct imv_series *const *series, size_t count,
                                struct imv_error *err) {
     uint64_t *ids = malloc(count * sizeof *ids + 1);
-    if (!request->whole) request->indices = malloc(count * sizeof request->indices[0] + 1);
-    if (ids == NULL || (!request->whole && request->indices == NULL)) {
+    request->indices = malloc(count * sizeof request->indices[0] + 1);
+    if (ids == NULL || request->indices == NULL) {
         free(ids);
         return imv_fail(err, IMV_NO_MEMORY, "delete: no memory for %zu series", count);
     }
@@ -59,7 +75,7 @@ static imv_status request_fill(struct imv_deletion_request *request, struct imv_
         request->begins[shard] = kept;
         for (; i < count && ids[i] >> 40 == shard; i++) {
             request->concerned[shard] = true;
-            if (request->whole || (i > 0 && ids[i] == ids[i - 1])) continue;
+            if (i > 0 && ids[i] == ids[i - 1]) continue;
             request->indices[kept++] = (uint32_t)ids[i];
         }
     }
@@ -80,17 +96,18 @@ static imv_status request_new(struct imv_engine *engine, const struct imv_deleti
     request->last = deletion->last;
     request->whole = deletion->whole;
     struct imv_series *const *series = deletion->series;
-    size_t count = deletion->series_count;
+    size_t count = deletion->series_count; /* of all series, when whole */
     /* The whole label concerns the shards that have a series of it: only those are sure to know the label after a
      * restart. */
     struct imv_series **all = NULL;
     imv_status status = IMV_OK;
     if (request->whole) {
         status = imv_catalog_select(engine->catalog, deletion->label, NULL, NULL, &all, &count, err);
-        series = all;
+        if (status == IMV_OK) shards_mark(request, all, count);
+        free(all);
+    } else {
+        status = request_fill(request, series, count, err);
     }
-    if (status == IMV_OK) status = request_fill(request, series, count, err);
-    free(all);
     if (status != IMV_OK) {
         imv_deletion_release(request);
         return status;
@@ -137,10 +154,11 @@ static imv_status request_send(struct imv_engine *engine, struct imv_deletion_re
     return status;
 }
 
-imv_status imv_engine_delete_begin(struct imv_engine *engine, const struct imv_deletion *deletion,
+imv_status imv_engine_delete_begin(struct imv_engine *engine, const struct imv_deletion *deletion, int64_t timeout_ns,
                                    struct imv_deletion_request **request, struct imv_error *err) {
+    int64_t until_ns = imv_engine_until_ns(timeout_ns);
     IMV_TRY(request_new(engine, deletion, request, err));
-    imv_status status = request_send(engine, *request, INT64_MIN, err);
+    imv_status status = request_send(engine, *request, until_ns, err);
     if (status != IMV_OK) imv_deletion_release(*request);
     return status;
 }
@@ -152,10 +170,15 @@ static imv_status request_status(const struct imv_deletion_request *request, str
     return request->failure.status;
 }
 
-imv_status imv_engine_delete_check(struct imv_engine *engine, struct imv_deletion_request *request,
-                                   struct imv_error *err) {
+imv_status imv_engine_delete_wait(struct imv_engine *engine, struct imv_deletion_request *request, int64_t timeout_ns,
+                                  struct imv_error *err) {
+    int64_t until_ns = imv_engine_until_ns(timeout_ns);
+    bool in_time = true;
+    imv_status status;
     imv_engine_lock(engine, IMV_RANK_STATE);
-    imv_status status = request_status(request, err);
+    while ((status = request_status(request, err)) == IMV_BUSY && in_time) {
+        in_time = imv_engine_changed_wait(engine, until_ns);
+    }
     imv_engine_unlock(engine, IMV_RANK_STATE);
     return status;
 }
@@ -168,19 +191,9 @@ imv_status imv_engine_delete(struct imv_engine *engine, const struct imv_deletio
                              struct imv_error *err) {
     int64_t until_ns = imv_engine_until_ns(timeout_ns);
     struct imv_deletion_request *request;
-    IMV_TRY(request_new(engine, deletion, &request, err));
-    imv_status status = request_send(engine, request, until_ns, err);
-    if (status != IMV_OK) {
-        imv_deletion_release(request);
-        return status;
-    }
-    bool in_time = true;
-    imv_engine_lock(engine, IMV_RANK_STATE);
-    while ((status = request_status(request, err)) == IMV_BUSY && in_time) {
-        in_time = imv_engine_changed_wait(engine, until_ns);
-    }
-    imv_engine_unlock(engine, IMV_RANK_STATE);
-    imv_deletion_release(request);
+    IMV_TRY(imv_engine_delete_begin(engine, deletion, timeout_ns, &request, err));
+    imv_status status = imv_engine_delete_wait(engine, request, until_ns - imv_engine_until_ns(0), err);
+    imv_engine_delete_end(request);
     if (status != IMV_BUSY) return status;
     return imv_fail(err, IMV_TIMEOUT, "delete: not done after %" PRId64 " ms; it may still take place",
                     timeout_ns / 1000000);
@@ -246,8 +259,10 @@ void imv_deletion_finish(struct imv_engine *engine, struct imv_deletion_request 
     imv_assert(request->unfinished > 0);
     request->unfinished--;
     if (err != NULL && request->failure.status == IMV_OK) request->failure = *err;
+    bool last = request->unfinished == 0;
     pthread_cond_broadcast(&engine->changed);
     imv_engine_unlock(engine, IMV_RANK_STATE);
+    for (uint32_t i = 0; last && i < engine->shards_count; i++) imv_exchange_wake(&engine->exchange, i);
     imv_deletion_release(request);
 }
 

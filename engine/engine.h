@@ -106,12 +106,14 @@ struct imv_deletion {
 imv_status imv_engine_delete(struct imv_engine *engine, const struct imv_deletion *deletion, int64_t timeout_ns,
                              struct imv_error *err);
 
-/* The same in steps for whoever drives shards itself: begin; then run the shards until check says something else than
- * IMV_BUSY; then end, which may come at any time and frees. After a failed begin there is nothing to end. */
-imv_status imv_engine_delete_begin(struct imv_engine *engine, const struct imv_deletion *deletion,
+/* The same in steps, for who has to look at other things meanwhile or drives shards itself: begin; wait until it says
+ * something else than IMV_BUSY; then end, which may come at any time and frees. Each waits at most timeout_ns; with 0 a
+ * shard's thread may call it. All shards are woken when the deletion is done. After a failed begin there is nothing to
+ * end; after IMV_BUSY it may be tried again. */
+imv_status imv_engine_delete_begin(struct imv_engine *engine, const struct imv_deletion *deletion, int64_t timeout_ns,
                                    struct imv_deletion_request **request, struct imv_error *err);
-imv_status imv_engine_delete_check(struct imv_engine *engine, struct imv_deletion_request *request,
-                                   struct imv_error *err);
+imv_status imv_engine_delete_wait(struct imv_engine *engine, struct imv_deletion_request *request, int64_t timeout_ns,
+                                  struct imv_error *err);
 void imv_engine_delete_end(struct imv_deletion_request *request); /* NULL is allowed */
 
 /* Offline verification of a data directory: every journal, every chunk and part, the catalog. Calls report with a line

@@ -662,6 +662,12 @@ static void print_clause(struct imv_buffer *out, const struct imv_clause *clause
             print_after(out, " FROM ", clause->samples.from);
             print_after(out, " TO ", clause->samples.to);
             return;
+        case IMV_CLAUSE_DELETE:
+            print_after(out, "DELETE SAMPLES OF ", clause->samples.source);
+            if (clause->samples.from == NULL && clause->samples.to == NULL) put(out, " ALL");
+            print_after(out, " FROM ", clause->samples.from);
+            print_after(out, " TO ", clause->samples.to);
+            return;
         case IMV_CLAUSE_WINDOW: print_window(out, &clause->window); return;
         case IMV_CLAUSE_FILTER: print_after(out, "FILTER ", clause->filter); return;
         case IMV_CLAUSE_LET: print_lets(out, clause); return;
@@ -682,6 +688,7 @@ static void print_single_query(struct imv_buffer *out, const struct imv_single_q
     for (uint32_t i = 0; i < query->clauses_count; i++) {
         if (i > 0) put(out, separator);
         print_clause(out, &query->clauses[i]);
+        if (query->clauses[i].kind == IMV_CLAUSE_DELETE) return; /* its RETURN is not in the text */
     }
 }
 

@@ -452,6 +452,8 @@ enum imv_clause_kind {
     IMV_CLAUSE_LET,     /* lets, lets_count */
     IMV_CLAUSE_UNWIND,  /* unwind */
     IMV_CLAUSE_CALL,    /* call */
+    IMV_CLAUSE_DELETE,  /* samples: the twin in source, from and to, both NULL: ALL. The parser puts the RETURN of the
+                           number of twins behind it */
     IMV_CLAUSE_WITH,    /* projection */
     IMV_CLAUSE_RETURN,  /* projection; always the last clause, except inside EXISTS */
 };
@@ -510,6 +512,11 @@ struct imv_statement {
 /* The RETURN of a branch: names (items[i].name) and slots of the result's columns. */
 static inline const struct imv_projection *imv_single_query_result(const struct imv_single_query *query) {
     return &query->clauses[query->clauses_count - 1].projection;
+}
+
+/* Is the branch a DELETE? */
+static inline bool imv_single_query_deletes(const struct imv_single_query *query) {
+    return query->clauses_count > 1 && query->clauses[query->clauses_count - 2].kind == IMV_CLAUSE_DELETE;
 }
 
 /* ---- building, walking and printing (ast.c) ---- */

@@ -255,17 +255,19 @@ static bool bind_source(struct imv_binder *binder, struct imv_samples *samples) 
     return imv_binder_fail(binder, node->span, "InvalidArgumentType", "only a twin has samples, but this is %s", what);
 }
 
-static bool bind_time(struct imv_binder *binder, struct imv_expr **time, const char *clause) {
-    if (*time == NULL) return true;
-    if (!imv_bind_in_place(binder, time)) return false;
-    enum imv_static_type type = (*time)->type;
+static bool check_time(struct imv_binder *binder, const struct imv_expr *time, const char *clause) {
+    enum imv_static_type type = time->type;
     if (imv_static_type_fits(type, IMV_STATIC_TIME) || type == IMV_STATIC_STRING || type == IMV_STATIC_INTEGER ||
         type == IMV_STATIC_NUMBER) {
         return true;
     }
-    return imv_binder_fail(binder, (*time)->span, "InvalidArgumentType",
+    return imv_binder_fail(binder, time->span, "InvalidArgumentType",
                            "%s needs a time (a date-time, its text or nanoseconds), but this is %s", clause,
                            imv_static_type_text(type));
+}
+
+static bool bind_time(struct imv_binder *binder, struct imv_expr **time, const char *clause) {
+    return *time == NULL || (imv_bind_in_place(binder, time) && check_time(binder, *time, clause));
 }
 
 static bool bind_samples(struct imv_binder *binder, struct imv_samples *samples) {
@@ -284,6 +286,18 @@ static bool bind_samples(struct imv_binder *binder, struct imv_samples *samples)
     samples->variable = variable;
     binder->samples = samples;
     return true;
+}
+
+/* ---- DELETE ---- */
+
+static bool bind_constant_time(struct imv_binder *binder, struct imv_expr **time, const char *clause) {
+    if (*time == NULL) return true;
+    return imv_bind_constant(binder, time, clause) && check_time(binder, *time, clause);
+}
+
+static bool bind_delete(struct imv_binder *binder, struct imv_samples *samples) {
+    return bind_source(binder, samples) && bind_constant_time(binder, &samples->from, "FROM of DELETE") &&
+           bind_constant_time(binder, &samples->to, "TO of DELETE");
 }
 
 /* ---- WINDOW ---- */
@@ -333,6 +347,7 @@ static bool bind_clause(struct imv_binder *binder, struct imv_clause *clause) {
     switch (clause->kind) {
         case IMV_CLAUSE_MATCH: return bind_match(binder, &clause->match);
         case IMV_CLAUSE_SAMPLES: return bind_samples(binder, &clause->samples);
+        case IMV_CLAUSE_DELETE: return bind_delete(binder, &clause->samples);
         case IMV_CLAUSE_WINDOW: return bind_window(binder, &clause->window, clause->span);
         case IMV_CLAUSE_FILTER: return imv_bind_condition(binder, &clause->filter, "FILTER");
         case IMV_CLAUSE_LET: return bind_lets(binder, clause);

@@ -11,10 +11,10 @@ const char *imv_plan_name(enum imv_plan_kind kind) {
         [IMV_PLAN_WINDOW] = "Window",     [IMV_PLAN_FILTER] = "Filter",
         [IMV_PLAN_PROJECT] = "Project",   [IMV_PLAN_AGGREGATE] = "Aggregate",
         [IMV_PLAN_FILL] = "Fill",         [IMV_PLAN_UNWIND] = "Unwind",
-        [IMV_PLAN_DISTINCT] = "Distinct", [IMV_PLAN_SORT] = "Sort",
-        [IMV_PLAN_TOP] = "Top",           [IMV_PLAN_SKIP] = "Skip",
-        [IMV_PLAN_LIMIT] = "Limit",       [IMV_PLAN_PRODUCE] = "Produce",
-        [IMV_PLAN_UNION] = "Union",
+        [IMV_PLAN_DELETE] = "Delete",     [IMV_PLAN_DISTINCT] = "Distinct",
+        [IMV_PLAN_SORT] = "Sort",         [IMV_PLAN_TOP] = "Top",
+        [IMV_PLAN_SKIP] = "Skip",         [IMV_PLAN_LIMIT] = "Limit",
+        [IMV_PLAN_PRODUCE] = "Produce",   [IMV_PLAN_UNION] = "Union",
     };
     return names[kind];
 }
@@ -120,6 +120,14 @@ static void describe_sample_scan(const struct imv_plan *plan, struct imv_buffer 
     imv_expr_print(out, plan->sample_scan.bucket_window->width);
 }
 
+static void describe_delete(const struct imv_samples *samples, struct imv_buffer *out) {
+    imv_buffer_append_str(out, IMV_STR("samples of "));
+    imv_expr_print(out, samples->node);
+    if (samples->from == NULL && samples->to == NULL) imv_buffer_append_str(out, IMV_STR(" ALL"));
+    describe_bound(out, "FROM", samples->from);
+    describe_bound(out, "TO", samples->to);
+}
+
 static void describe_window(const struct imv_window *window, struct imv_buffer *out) {
     static const char *const fills[] = {"", " FILL null", " FILL prev", " FILL linear", " FILL "};
     imv_expr_print(out, window->width);
@@ -174,6 +182,7 @@ void imv_plan_describe(const struct imv_plan *plan, struct imv_buffer *out) {
         case IMV_PLAN_PROJECT: describe_items(plan->project.items, plan->project.items_count, out); break;
         case IMV_PLAN_AGGREGATE: describe_aggregate(plan, out); break;
         case IMV_PLAN_UNWIND: imv_expr_print(out, plan->unwind.list); break;
+        case IMV_PLAN_DELETE: describe_delete(plan->deleted, out); break;
         case IMV_PLAN_SORT:
         case IMV_PLAN_TOP: describe_sort(plan, out); break;
         case IMV_PLAN_SKIP:

@@ -208,6 +208,10 @@ static bool parse_union(struct imv_parser *parser) {
     struct imv_statement *statement = parser->statement;
     struct imv_span span = parser->token.span;
     imv_parser_advance(parser);
+    const struct imv_single_query *before = &statement->branches[statement->branches_count - 1];
+    if (imv_single_query_deletes(before)) {
+        return imv_parser_fail(parser, span, "InvalidClauseComposition", "DELETE stands alone, not in a UNION");
+    }
     bool all = imv_parser_accept_keyword(parser, "ALL");
     if (statement->branches_count == 1) {
         statement->union_all = all;
@@ -215,7 +219,9 @@ static bool parse_union(struct imv_parser *parser) {
         return imv_parser_fail(parser, span, "InvalidClauseComposition",
                                "UNION and UNION ALL cannot be mixed in one statement");
     }
-    return parse_branch(parser);
+    if (!parse_branch(parser)) return false;
+    if (!imv_single_query_deletes(&statement->branches[statement->branches_count - 1])) return true;
+    return imv_parser_fail(parser, span, "InvalidClauseComposition", "DELETE stands alone, not in a UNION");
 }
 
 static bool parse_statement(struct imv_parser *parser) {

@@ -210,6 +210,59 @@ static bool parse_with(struct imv_parser *parser, struct imv_clause *clause) {
     return parse_projection(parser, &clause->projection) && parse_where(parser, &clause->projection.where);
 }
 
+/* ---- DELETE ---- */
+
+static bool parse_range(struct imv_parser *parser, struct imv_samples *samples) {
+    if (imv_parser_accept_keyword(parser, "ALL")) return true;
+    if (!parse_bound(parser, "FROM", &samples->from) || !parse_bound(parser, "TO", &samples->to)) return false;
+    /* Nothing at all is not taken for everything: a statement cut short must not delete more than the whole one. */
+    return samples->from != NULL || samples->to != NULL || imv_parser_fail_expected(parser);
+}
+
+static bool parse_delete(struct imv_parser *parser, struct imv_clause *clause) {
+    struct imv_samples *samples = &clause->samples;
+    if (!imv_parser_at_keyword(parser, "SAMPLES")) {
+        return imv_parser_fail(parser, parser->token.span, "UnsupportedFeature",
+                               "only samples can be deleted, as in DELETE SAMPLES OF h TO '2026-01-01T00:00:00Z'");
+    }
+    imv_parser_advance(parser);
+    if (!imv_parser_expect_keyword(parser, "OF")) return false;
+    samples->source = imv_parse_property_path(parser);
+    if (samples->source == NULL) return false;
+    if (samples->source->kind != IMV_EXPR_VARIABLE) {
+        return imv_parser_fail(parser, samples->source->span, "UnsupportedFeature",
+                               "samples are deleted with all their values: DELETE SAMPLES OF takes a twin");
+    }
+    return parse_range(parser, samples);
+}
+
+/* The result of a deletion: RETURN count(DISTINCT h) AS twins. */
+static bool add_deletion_result(struct imv_parser *parser, struct imv_single_query *query) {
+    const struct imv_expr *twin = query->clauses[query->clauses_count - 1].samples.source;
+    struct imv_clause *clause =
+        imv_parser_append(parser, (void **)&query->clauses, &query->clauses_count, sizeof *clause);
+    if (clause == NULL) return false;
+    clause->kind = IMV_CLAUSE_RETURN;
+    clause->span = twin->span;
+    struct imv_projection_item *item =
+        imv_parser_append(parser, (void **)&clause->projection.items, &clause->projection.items_count, sizeof *item);
+    struct imv_expr *count = imv_parser_alloc(parser, 1, sizeof *count),
+                    *variable = imv_parser_alloc(parser, 1, sizeof *variable);
+    struct imv_expr **arguments = imv_parser_alloc(parser, 1, sizeof *arguments);
+    if (item == NULL || count == NULL || variable == NULL || arguments == NULL) return false;
+    *variable = *twin;
+    arguments[0] = variable;
+    *count = (struct imv_expr){.kind = IMV_EXPR_CALL, .span = twin->span, .height = twin->height + 1};
+    count->call.name = IMV_STR("count");
+    count->call.name_span = twin->span;
+    count->call.arguments = arguments;
+    count->call.count = 1;
+    count->call.distinct = true;
+    *item = (struct imv_projection_item){.expr = count, .name = IMV_STR("twins"), .aliased = true};
+    item->name_span = twin->span;
+    return true;
+}
+
 /* ---- queries ---- */
 
 /* A clause starts with its word. To add one: a row here, a kind in ast.h, a case in bind.c, a rule in grammar.ebnf. */
@@ -223,6 +276,7 @@ static const struct clause_rule {
     {"FILTER", IMV_CLAUSE_FILTER, parse_filter},    {"LET", IMV_CLAUSE_LET, parse_let},
     {"UNWIND", IMV_CLAUSE_UNWIND, parse_unwind},    {"CALL", IMV_CLAUSE_CALL, parse_call},
     {"WITH", IMV_CLAUSE_WITH, parse_with},          {"RETURN", IMV_CLAUSE_RETURN, parse_return},
+    {"DELETE", IMV_CLAUSE_DELETE, parse_delete},
 };
 
 static const struct clause_rule *find_clause(struct imv_parser *parser) {
@@ -234,7 +288,7 @@ static const struct clause_rule *find_clause(struct imv_parser *parser) {
 
 /* Words that start a clause elsewhere deserve a better answer than "expected ..". */
 static bool refuse_foreign_clause(struct imv_parser *parser) {
-    static const char *const updates[] = {"CREATE", "MERGE", "SET", "DELETE", "DETACH", "REMOVE", "FOREACH", "INSERT"};
+    static const char *const updates[] = {"CREATE", "MERGE", "SET", "DETACH", "REMOVE", "FOREACH", "INSERT"};
     static const char *const others[] = {"LOAD", "SUBSCRIBE", "APPEND", "DROP", "USE", "START"};
     struct imv_span span = parser->token.span;
     for (size_t i = 0; i < sizeof updates / sizeof updates[0]; i++) {
@@ -273,6 +327,13 @@ bool imv_parse_single_query(struct imv_parser *parser, struct imv_single_query *
             imv_parser_append(parser, (void **)&query->clauses, &query->clauses_count, sizeof *clause);
         if (clause == NULL || !parse_clause(parser, rule, clause)) return false;
         if (rule->kind == IMV_CLAUSE_RETURN) break;
+        if (rule->kind == IMV_CLAUSE_DELETE) {
+            if (in_braces) {
+                return imv_parser_fail(parser, clause->span, "InvalidClauseComposition", "EXISTS only reads");
+            }
+            if (!add_deletion_result(parser, query)) return false;
+            break;
+        }
         if (!in_braces && ends_with_call(parser, query)) {
             if (!add_return(parser, query)) return false;
             break;

@@ -415,6 +415,7 @@ static imv_status plan_clause(struct planner *planner, const struct imv_clause *
     switch (clause->kind) {
         case IMV_CLAUSE_MATCH: return plan_match(planner, &clause->match);
         case IMV_CLAUSE_SAMPLES: plan_samples(planner, &clause->samples); break;
+        case IMV_CLAUSE_DELETE: push(planner, IMV_PLAN_DELETE)->deleted = &clause->samples; break;
         case IMV_CLAUSE_WINDOW: plan_window(planner, &clause->window); break;
         case IMV_CLAUSE_FILTER: push_filter(planner, clause->filter); break;
         case IMV_CLAUSE_LET: plan_lets(planner, clause); break;
@@ -514,6 +515,7 @@ void imv_plan_each_read(const struct imv_plan *plan, visit_slot *visit, void *co
     switch (plan->kind) {
         case IMV_PLAN_TWIN_SCAN: imv_plan_tags_each_slot(plan->twin_scan.tags, visit, context); break;
         case IMV_PLAN_SAMPLE_SCAN: visit_scan_reads(plan, visit, context); break;
+        case IMV_PLAN_DELETE: imv_expr_each_slot(plan->deleted->node, visit, context); break;
         case IMV_PLAN_WINDOW: visit(plan->window.time_slot, context); break;
         case IMV_PLAN_FILTER:
             for (uint32_t i = 0; i < plan->filter.predicates_count; i++)

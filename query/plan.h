@@ -7,6 +7,7 @@
  *     TwinScan    for each row: the twins with a label that meet the conditions       MATCH
  *     Optional    for each row: the rows of an inner plan, or one with nulls          OPTIONAL MATCH
  *     SampleScan  for each row: the samples of its twin between two times             SAMPLES
+ *     Delete      passes rows on; at the end deletes the samples of their twins       DELETE
  *     Window      adds the start of the bucket that holds a sample's time             WINDOW
  *     Filter      keeps rows for which all predicates are true                        WHERE, FILTER
  *     Project     computes expressions into slots                                     WITH, LET, RETURN
@@ -33,6 +34,7 @@ enum imv_plan_kind {
     IMV_PLAN_TWIN_SCAN,
     IMV_PLAN_OPTIONAL,
     IMV_PLAN_SAMPLE_SCAN,
+    IMV_PLAN_DELETE,
     IMV_PLAN_WINDOW,
     IMV_PLAN_FILTER,
     IMV_PLAN_PROJECT,
@@ -108,6 +110,7 @@ struct imv_plan {
             const uint8_t *bucket_needs;
             const struct imv_window *bucket_window; /* NULL: one bucket */
         } sample_scan;
+        const struct imv_samples *deleted; /* Delete: node, from, to */
         struct {
             const struct imv_window *window;
             uint32_t time_slot;

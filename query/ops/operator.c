@@ -12,7 +12,7 @@ static const struct imv_operator_class *class_of(enum imv_plan_kind kind) {
         [IMV_PLAN_DISTINCT] = &imv_op_distinct, [IMV_PLAN_SORT] = &imv_op_sort,
         [IMV_PLAN_TOP] = &imv_op_sort,          [IMV_PLAN_SKIP] = &imv_op_skip,
         [IMV_PLAN_LIMIT] = &imv_op_limit,       [IMV_PLAN_PRODUCE] = &imv_op_produce,
-        [IMV_PLAN_UNION] = &imv_op_union,
+        [IMV_PLAN_UNION] = &imv_op_union,       [IMV_PLAN_DELETE] = &imv_op_delete,
     };
     return classes[kind];
 }

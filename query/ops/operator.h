@@ -71,8 +71,8 @@ void imv_source_reset(struct imv_source *source);
 void imv_source_copy_row(struct imv_source *source, const struct imv_row_batch *batch, size_t row);
 
 extern const struct imv_operator_class imv_op_start, imv_op_twin_scan, imv_op_optional, imv_op_sample_scan,
-    imv_op_window, imv_op_filter, imv_op_project, imv_op_aggregate, imv_op_fill, imv_op_unwind, imv_op_distinct,
-    imv_op_sort, imv_op_skip, imv_op_limit, imv_op_produce, imv_op_union;
+    imv_op_delete, imv_op_window, imv_op_filter, imv_op_project, imv_op_aggregate, imv_op_fill, imv_op_unwind,
+    imv_op_distinct, imv_op_sort, imv_op_skip, imv_op_limit, imv_op_produce, imv_op_union;
 
 /* Operators below an Optional and a Union, for PROFILE. */
 const struct imv_operator *imv_optional_inner(const struct imv_operator *op);

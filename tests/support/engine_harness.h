@@ -282,7 +282,7 @@ static inline imv_status model_delete(struct harness *harness, struct model *mod
                                  .series_count = chosen_count,
                                  .from = from,
                                  .last = last};
-    imv_status status = imv_engine_delete_begin(harness->engine, &asked, &deletion->request, err);
+    imv_status status = imv_engine_delete_begin(harness->engine, &asked, 0, &deletion->request, err);
     if (status != IMV_OK) {
         deletion->request = NULL;
         return status;

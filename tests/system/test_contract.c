@@ -139,6 +139,39 @@ Test(contract, bad_lines_are_named_and_good_ones_of_the_same_request_are_kept) {
     cr_expect(strstr(answer, "years") != NULL, "%s", answer);
 }
 
+Test(contract, deletions_of_both_kinds_are_seen_when_they_are_answered) {
+    char answer[4096];
+    const char *path = "/api/v2/delete?bucket=b&org=o";
+    cr_expect_eq(
+        post("/write", "", "d,h=1 v=1 1\nd,h=1 v=1 2\nd,h=1 v=1 3\nd,h=2 v=1 1\nd,h=2 v=1 2\n", answer, sizeof answer),
+        204);
+    cr_expect_eq(post(path, "",
+                      "{\"start\":\"1970-01-01T00:00:00.000000002Z\",\"stop\":\"1970-01-01T00:00:00.000000003Z\","
+                      "\"predicate\":\"_measurement=\\\"d\\\" AND h=\\\"1\\\"\"}",
+                      answer, sizeof answer),
+                 204, "%s", answer);
+    cr_expect_str_eq(cell("MATCH (d:d) SAMPLES OF d AS s RETURN count(*)"), "3");
+    cr_expect_str_eq(cell("MATCH (d:d) DELETE SAMPLES OF d TO 2"), "2");
+    cr_expect_str_eq(cell("MATCH (d:d) SAMPLES OF d AS s RETURN count(*)"), "1");
+    static const struct {
+        const char *body, *reason;
+    } bad[] = {{"{\"start\":\"2020-01-01\",\"stop\":\"2030-01-01\"}", "_measurement"},
+               {"{\"start\":\"2020-01-01\",\"predicate\":\"_measurement=d\"}", "stop is missing"},
+               {"{\"start\":\"2030-01-01\",\"stop\":\"2020-01-01\",\"predicate\":\"_measurement=d\"}", "after stop"},
+               {"{\"start\":\"soon\",\"stop\":\"2020-01-01\",\"predicate\":\"_measurement=d\"}", "soon"},
+               {"[]", "start is missing"},
+               {"{", "not JSON"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(post(path, "", bad[i].body, answer, sizeof answer), 400, "%s", answer);
+        cr_expect(strstr(answer, bad[i].reason) != NULL, "%s", answer);
+    }
+    cr_expect_eq(post(path, "",
+                      "{\"start\":\"1970-01-01\",\"stop\":\"2030-01-01\",\"predicate\":\"_measurement=none\"}", answer,
+                      sizeof answer),
+                 204, "%s", answer);
+    cr_expect_str_eq(cell("MATCH (d:d) SAMPLES OF d AS s RETURN count(*)"), "1");
+}
+
 Test(contract, gzip_chunked_continue_and_pipelining_work) {
     char answer[8192];
     unsigned char packed[65536];

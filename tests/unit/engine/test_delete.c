@@ -48,7 +48,7 @@ static void delete (uint32_t label, int only, int64_t from, int64_t last) {
     if (only >= 0) wanted[only] = true;
     ok(model_delete(&harness, &model, &deletion, label, only < 0 ? NULL : wanted, from, last, &err));
     cr_assert(harness_settle(&harness));
-    ok(imv_engine_delete_check(harness.engine, deletion.request, &err));
+    ok(imv_engine_delete_wait(harness.engine, deletion.request, 0, &err));
     model_delete_end(&model, &deletion, true);
 }
 
@@ -203,10 +203,10 @@ Test(delete, what_cannot_be_is_refused, .init = simulated, .fini = simulated_end
     cr_assert_eq(imv_engine_delete(harness.engine, &deletion, 1000000, &err), IMV_TIMEOUT);
     struct imv_deletion_request *requests[IMV_DELETION_QUEUE];
     for (int i = 1; i < IMV_DELETION_QUEUE; i++) {
-        ok(imv_engine_delete_begin(harness.engine, &deletion, &requests[i], &err));
-        cr_assert_eq(imv_engine_delete_check(harness.engine, requests[i], &err), IMV_BUSY);
+        ok(imv_engine_delete_begin(harness.engine, &deletion, 0, &requests[i], &err));
+        cr_assert_eq(imv_engine_delete_wait(harness.engine, requests[i], 0, &err), IMV_BUSY);
     }
-    cr_assert_eq(imv_engine_delete_begin(harness.engine, &deletion, &requests[0], &err), IMV_BUSY);
+    cr_assert_eq(imv_engine_delete_begin(harness.engine, &deletion, 0, &requests[0], &err), IMV_BUSY);
     for (uint32_t i = 0; i < harness.shards; i++) {
         imv_writer_free(harness.writer[i]);
         harness.writer[i] = NULL;
@@ -214,7 +214,7 @@ Test(delete, what_cannot_be_is_refused, .init = simulated, .fini = simulated_end
         harness.shard[i] = NULL;
     }
     for (int i = 1; i < IMV_DELETION_QUEUE; i++) {
-        cr_assert_eq(imv_engine_delete_check(harness.engine, requests[i], &err), IMV_CLOSED);
+        cr_assert_eq(imv_engine_delete_wait(harness.engine, requests[i], 0, &err), IMV_CLOSED);
         imv_engine_delete_end(requests[i]);
     }
     cr_assert_eq(imv_engine_delete(harness.engine, &deletion, 1000000, &err), IMV_CLOSED);

@@ -199,7 +199,7 @@ static void acknowledge(struct trace *trace) {
     }
     trace->writes_count = kept;
     if (trace->deletion.request == NULL) return;
-    if (imv_engine_delete_check(trace->harness.engine, trace->deletion.request, NULL) != IMV_OK) return;
+    if (imv_engine_delete_wait(trace->harness.engine, trace->deletion.request, 0, NULL) != IMV_OK) return;
     model_delete_end(&trace->model, &trace->deletion, true);
     trace->deletions++;
 }

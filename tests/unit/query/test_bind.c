@@ -141,6 +141,11 @@ static void inspect_clause(const struct imv_single_query *query, const struct im
             inspect_root(query, clause->samples.from, false);
             inspect_root(query, clause->samples.to, false);
             return;
+        case IMV_CLAUSE_DELETE:
+            cr_assert_eq(clause->samples.node->kind, IMV_EXPR_VARIABLE);
+            inspect_root(query, clause->samples.from, false);
+            inspect_root(query, clause->samples.to, false);
+            return;
         case IMV_CLAUSE_WINDOW:
             cr_assert_not_null(clause->window.samples);
             inspect_fields(query, clause->window.fields, clause->window.fields_count);

@@ -190,6 +190,9 @@ static const char *const statements[][2] = {
      "FILTER (s.usage_user > 90)\n"
      "WINDOW 1m FILL null\n"
      "RETURN h.hostname, window.start AS t, max(s.usage_user), avg(s.usage_idle) ORDER BY t DESC SKIP 2 LIMIT 5"},
+    {"match (h:cpu) delete samples of h from $a to $b", "MATCH (h:cpu)\nDELETE SAMPLES OF h FROM $a TO $b"},
+    {"MATCH (h:cpu) DELETE SAMPLES OF h ALL;", "MATCH (h:cpu)\nDELETE SAMPLES OF h ALL"},
+    {"MATCH (h:cpu) DELETE SAMPLES OF h TO 5", "MATCH (h:cpu)\nDELETE SAMPLES OF h TO 5"},
     {"MATCH (h:cpu {hostname:'h1'}) SAMPLES OF h.usage_user AS v RETURN v.ts, v.value",
      "MATCH (h:cpu {hostname: 'h1'})\nSAMPLES OF h.usage_user AS v\nRETURN v.ts, v.value"},
     {"MATCH (h) SAMPLES OF h.`usage user` FROM now() - 8h RETURN 1",
@@ -320,6 +323,10 @@ Test(parse, mistakes_are_named_and_placed) {
         {"MATCH (n) DETACH DELETE n", "UnsupportedFeature", 1, 11, NULL, ""},
         {"LOAD CSV", "UnsupportedFeature", 1, 1, NULL, ""},
         {"CALL count(*)", "UnexpectedSyntax", 1, 6, "a procedure takes values", ""},
+        {"MATCH (n) DELETE n", "UnsupportedFeature", 1, 18, NULL, ""},
+        {"MATCH (n) DELETE SAMPLES OF n", "UnexpectedSyntax", 1, 30, NULL, ""},
+        {"MATCH (n) WHERE EXISTS { MATCH (n) DELETE SAMPLES OF n ALL } RETURN n", "InvalidClauseComposition", 1, 36,
+         "EXISTS only reads", ""},
         {"MATCH (a)-[:LIKES..]->(c) RETURN c", "InvalidRelationshipPattern", 1, 18, NULL, ""},
         {"MATCH (a)-[:LIKES*-2]->(c) RETURN c", "InvalidRelationshipPattern", 1, 19, NULL, ""},
     };
@@ -342,8 +349,8 @@ Test(parse, the_start_of_a_query_lists_what_may_stand_there) {
     struct imv_query_error error;
     cr_assert_eq(parse("", 0, NULL, &error), IMV_INVALID);
     cr_assert_str_eq(error.message,
-                     "expected EXPLAIN, PROFILE, MATCH, OPTIONAL, SAMPLES, WINDOW, FILTER, LET, UNWIND, CALL, WITH "
-                     "or RETURN, but found the end of the query");
+                     "expected EXPLAIN, PROFILE, MATCH, OPTIONAL, SAMPLES, WINDOW, FILTER, LET, UNWIND, CALL, "
+                     "WITH, RETURN or DELETE, but found the end of the query");
     cr_assert_eq(parse("RETURN 1 x", 10, NULL, &error), IMV_INVALID);
     cr_assert_str_eq(error.message,
                      "expected AS, ',', ORDER, SKIP, LIMIT, UNION or the end of the query, but found 'x'");
