@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Five million keys, each known to the writers of two shards, with the tables that they grow from. */
+static const size_t series_cache_bytes_max = (size_t)512 << 20;
 /* What a shard needs at least to make progress: a head with a few of the largest rows, a journal whose next segment can
  * be written while others wait for their flush. */
 static const size_t head_share_min = (size_t)16 << 20, batch_share_min = (size_t)16 << 20;
@@ -150,6 +152,7 @@ static void budgets_init(struct imv_engine *engine) {
     if (options->cold_ns <= 0) options->cold_ns = options->flush_age_ns + IMV_COLD_NS;
     imv_budget_init(&engine->head_budget, "heads", options->head_bytes_max);
     imv_budget_init(&engine->batch_budget, "batches", options->batch_bytes_max);
+    imv_budget_init(&engine->series_cache_budget, "series_caches", series_cache_bytes_max);
     engine->budgets_made = true;
 }
 
@@ -341,6 +344,7 @@ void imv_engine_close(struct imv_engine *engine) {
     if (engine->budgets_made) {
         imv_budget_release(&engine->head_budget);
         imv_budget_release(&engine->batch_budget);
+        imv_budget_release(&engine->series_cache_budget);
     }
     imv_catalog_close(engine->catalog);
     imv_meta_release(&engine->meta, engine->kv);
@@ -368,6 +372,10 @@ struct imv_exchange *imv_engine_exchange(struct imv_engine *engine) {
 }
 struct imv_budget *imv_engine_batch_budget(struct imv_engine *engine) {
     return &engine->batch_budget;
+}
+
+struct imv_budget *imv_engine_series_cache_budget(struct imv_engine *engine) {
+    return &engine->series_cache_budget;
 }
 
 size_t imv_engine_head_share(const struct imv_engine *engine) {

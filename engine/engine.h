@@ -64,6 +64,8 @@ const struct imv_clock *imv_engine_clock(const struct imv_engine *engine);
 /* For writers: the queues to the shards, and the memory of batches. */
 struct imv_exchange *imv_engine_exchange(struct imv_engine *engine);
 struct imv_budget *imv_engine_batch_budget(struct imv_engine *engine);
+/* Of the series caches of all writers (series_cache.h). */
+struct imv_budget *imv_engine_series_cache_budget(struct imv_engine *engine);
 
 /* Asks every shard to freeze its head and waits until everything acknowledged before the call is in chunks, or
  * timeout_ns passed (IMV_TIMEOUT). The shards must be running. Not from a shard's thread. */

@@ -70,7 +70,7 @@ struct imv_engine {
     struct imv_catalog *catalog;
     const struct imv_clock *clock;
     struct imv_exchange exchange;
-    struct imv_budget head_budget, batch_budget;
+    struct imv_budget head_budget, batch_budget, series_cache_budget;
     bool budgets_made;
     _Atomic uint64_t head_generation; /* last given out */
     _Atomic uint64_t flush_ticket;    /* last given out */

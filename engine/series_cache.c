@@ -1,6 +1,7 @@
 #include "engine/series_cache.h"
 
 #include "storage/base/assert.h"
+#include "storage/base/budget.h"
 #include "storage/base/hash.h"
 
 #include <errno.h>
@@ -30,9 +31,31 @@ imv_status imv_series_cache_init(struct imv_series_cache *cache, uint32_t slots_
     return imv_fail_errno(err, IMV_IO, errno, "series cache: no random seed");
 }
 
+static size_t table_bytes(uint32_t slots) {
+    return sizeof(struct imv_series_cache_table) + slots * sizeof(struct slot);
+}
+
+static void free_table(struct imv_series_cache *cache, struct imv_series_cache_table *table) {
+    if (table == NULL) return;
+    if (cache->budget != NULL) imv_budget_give(cache->budget, table_bytes(table->mask + 1));
+    free(table);
+}
+
+/* An empty table; NULL when the budget or malloc refuses. */
+static struct imv_series_cache_table *new_table(struct imv_series_cache *cache, uint32_t slots) {
+    size_t bytes = table_bytes(slots);
+    if (cache->budget != NULL && !imv_budget_take(cache->budget, bytes)) return NULL;
+    struct imv_series_cache_table *made = calloc(1, bytes);
+    if (made != NULL)
+        made->mask = slots - 1;
+    else if (cache->budget != NULL)
+        imv_budget_give(cache->budget, bytes);
+    return made;
+}
+
 void imv_series_cache_release(struct imv_series_cache *cache) {
-    free(cache->younger);
-    free(cache->older);
+    free_table(cache, cache->younger);
+    free_table(cache, cache->older);
     cache->younger = cache->older = NULL;
 }
 
@@ -44,19 +67,25 @@ static struct slot *probe(struct imv_series_cache_table *table, struct imv_hash1
     }
 }
 
-/* Makes the younger table the older one. */
+/* Makes room in the younger table: it becomes the older one. False: there is no table, nor memory for one. */
 static bool turn_over(struct imv_series_cache *cache) {
-    struct imv_series_cache_table *table = cache->younger;
-    uint32_t slots = table == NULL ? SLOTS_FIRST : table->mask < cache->slots_max / 2 ? (table->mask + 1) * 2 : 0;
-    if (slots == 0 || slots > cache->slots_max) slots = cache->slots_max;
-    struct imv_series_cache_table *made = calloc(1, sizeof *made + slots * sizeof made->slots[0]);
-    if (made == NULL) return false;
-    made->mask = slots - 1;
-    free(cache->older);
-    cache->older = cache->younger;
-    cache->younger = made;
+    struct imv_series_cache_table *full = cache->younger;
+    uint32_t slots = full == NULL ? SLOTS_FIRST : full->mask + 1;
+    if (full != NULL && slots <= cache->slots_max / 2) slots *= 2;
+    if (slots > cache->slots_max) slots = cache->slots_max;
+    struct imv_series_cache_table *made = new_table(cache, slots);
+    free_table(cache, cache->older);
+    cache->older = NULL;
     cache->moved = 0;
-    return true;
+    if (made == NULL && full != NULL) made = new_table(cache, full->mask + 1);
+    if (made != NULL) {
+        cache->older = full;
+        cache->younger = made;
+    } else if (full != NULL) {
+        memset(full->slots, 0, (full->mask + (size_t)1) * sizeof full->slots[0]);
+        full->count = 0;
+    }
+    return cache->younger != NULL;
 }
 
 static void insert(struct imv_series_cache_table *table, struct imv_hash128 key, struct imv_series *series) {
@@ -72,7 +101,7 @@ static void move_some(struct imv_series_cache *cache) {
         if (slot->series != NULL) insert(cache->younger, slot->key, slot->series);
     }
     if (cache->moved <= older->mask) return;
-    free(older);
+    free_table(cache, older);
     cache->older = NULL;
 }
 

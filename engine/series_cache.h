@@ -7,7 +7,12 @@
  * is moved: an entry that is found in the older table is put into the younger, and what was not asked for meanwhile is
  * forgotten with the older one.
  *
- * The largest tables have 2^22 slots: 100 MiB each, three million series. One thread.
+ * The largest tables have 2^22 slots: 100 MiB each, three million series. Tables are charged to a budget, which the caches of
+ * all writers share. When it does not allow a larger table one of the same size is taken in the place of the older one, and
+ * when it does not allow that either, the cache forgets everything and begins again in the table that it has: keys are then
+ * looked up in the catalog, which costs a microsecond and changes no answer.
+ *
+ * One thread; the budget's functions are any thread's.
  */
 #pragma once
 
@@ -15,8 +20,11 @@
 
 struct imv_series_cache_table;
 
+struct imv_budget;
+
 struct imv_series_cache {
     uint64_t seed;
+    struct imv_budget *budget; /* of tables; NULL: none; set before the first key */
     uint32_t slots_max;
     struct imv_series_cache_table *younger, *older; /* either may be NULL */
     uint32_t moved;                                 /* slots of a smaller older table that are moved already */

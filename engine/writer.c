@@ -70,8 +70,10 @@ struct imv_writer {
 
 imv_status imv_writer_new(struct imv_engine *engine, uint32_t shard, struct imv_writer **writer,
                           struct imv_error *err) {
-    return imv_writer_new_for(imv_engine_catalog(engine), imv_engine_exchange(engine), imv_engine_batch_budget(engine),
-                              shard, writer, err);
+    IMV_TRY(imv_writer_new_for(imv_engine_catalog(engine), imv_engine_exchange(engine), imv_engine_batch_budget(engine),
+                               shard, writer, err));
+    (*writer)->series.budget = imv_engine_series_cache_budget(engine);
+    return IMV_OK;
 }
 
 imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *exchange, struct imv_budget *budget,

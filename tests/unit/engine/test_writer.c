@@ -632,3 +632,32 @@ Test(series_cache, it_never_gives_a_wrong_answer_and_stays_small) {
     }
     imv_series_cache_release(&cache);
 }
+
+Test(series_cache, without_memory_it_forgets_and_goes_on) {
+    /* Whatever the budget allows, answers are right, tables stay within it and go back; what fits the tables is found. */
+    enum { KEYS = 3000 };
+    static struct imv_series series[KEYS];
+    for (size_t kib = 0; kib <= 256; kib = kib == 0 ? 20 : kib * 2) {
+        struct imv_budget budget;
+        struct imv_series_cache cache;
+        imv_budget_init(&budget, "test_series_cache", kib * 1024);
+        cr_assert_eq(imv_series_cache_init(&cache, 1 << 14, NULL), IMV_OK);
+        cache.budget = &budget;
+        int last_hits = 0;
+        for (int step = 0; step < 4 * KEYS; step++) {
+            int key = step % KEYS;
+            char raw[16], former[16];
+            snprintf(raw, sizeof raw, "key%d", key);
+            snprintf(former, sizeof former, "key%d", key == 0 ? 0 : key - 1);
+            struct imv_series *found = imv_series_cache_find(&cache, imv_str_from(raw));
+            cr_assert(found == NULL || found == &series[key]);
+            if (found == NULL) imv_series_cache_put(&cache, imv_str_from(raw), &series[key]);
+            last_hits += imv_series_cache_find(&cache, imv_str_from(former)) == &series[key == 0 ? 0 : key - 1];
+            cr_assert_leq(imv_budget_used(&budget), kib * 1024);
+        }
+        if (kib < 32) cr_assert_eq(last_hits > 0, kib * 1024 > 1024 * 24);
+        if (kib >= 64) cr_assert_gt(last_hits, 4 * KEYS / 10 * 9);
+        imv_series_cache_release(&cache);
+        imv_budget_release(&budget);
+    }
+}
