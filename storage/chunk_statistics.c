@@ -5,7 +5,17 @@
 
 __extension__ typedef unsigned __int128 uint128;
 
-enum flag { NULLS = 1, NANS = 2, SAME = 4, DECIMAL = 8, SCALED = 16, ALL_FLAGS = 31 };
+enum flag {
+    NULLS = 1,
+    NANS = 2,
+    SAME = 4,
+    DECIMAL = 8,
+    SCALED = 16, /* without DECIMAL */
+    OFF = 16,    /* with DECIMAL */
+    ALL_FLAGS = 31,
+    DIGITS_SHIFT = 5, /* in the three bits above the flags: digits, or 7 and a byte with them behind the counts */
+    DIGITS_FOLLOW = 7,
+};
 
 /* ---- gathering ---- */
 
@@ -139,19 +149,22 @@ static bool as_decimals(const uint64_t cells[4], unsigned digits, int64_t intege
 
 static double decimal_of(int64_t integer, unsigned digits) { return (double)integer / decimal_power[digits]; }
 
-static uint8_t *put_decimal_sum(uint8_t *to, double sum, int64_t least, unsigned digits) {
+static uint8_t *put_decimal_sum(uint8_t *to, double sum, int64_t least, unsigned digits, uint8_t *flags) {
     double scaled = nearbyint(sum * decimal_power[digits]);
     int64_t integer = fabs(scaled) < 0x1p62 ? (int64_t)scaled : 0;
     to = put_zigzag(to, integer - least); /* both below 2^62 */
-    return put_zigzag(to, (int64_t)(imv_float_cell(sum) - imv_float_cell(decimal_of(integer, digits))));
+    uint64_t off = imv_float_cell(sum) - imv_float_cell(decimal_of(integer, digits));
+    if (off == 0) return to;
+    *flags |= OFF;
+    return put_zigzag(to, (int64_t)off);
 }
 
 static const uint8_t *get_decimal_sum(const uint8_t *from, const uint8_t *end, double *sum, int64_t least,
-                                      unsigned digits) {
-    int64_t above, off;
+                                      unsigned digits, unsigned flags) {
+    int64_t above, off = 0;
     from = get_zigzag(from, end, &above);
     if (from == NULL) return NULL;
-    from = get_zigzag(from, end, &off);
+    if (flags & OFF) from = get_zigzag(from, end, &off);
     int64_t integer = (int64_t)((uint64_t)above + (uint64_t)least);
     *sum = imv_cell_float(imv_float_cell(decimal_of(integer, digits)) + (uint64_t)off);
     return from;
@@ -172,14 +185,14 @@ static uint8_t *put_floats(uint8_t *to, const struct imv_chunk_statistics *stati
     unsigned digits = 0;
     bool all_nan = statistics->nan_count == statistics->count;
     while (digits <= DIGITS_MAX && !as_decimals(cells, digits, integers)) digits++;
-    if (sum->is_scaled) *flags |= SCALED;
     if (!all_nan && digits <= DIGITS_MAX) {
-        *flags |= DECIMAL;
-        *to++ = (uint8_t)digits;
+        *flags = (uint8_t)(*flags | DECIMAL | (digits < DIGITS_FOLLOW ? digits : DIGITS_FOLLOW) << DIGITS_SHIFT);
+        if (digits >= DIGITS_FOLLOW) *to++ = (uint8_t)digits;
         to = put_range(to, (uint64_t *)integers, *flags & SAME);
-        to = put_decimal_sum(to, sum->high, integers[0] * statistics->count, digits);
+        to = put_decimal_sum(to, sum->high, integers[0] * statistics->count, digits, flags);
     } else {
         const uint64_t order[4] = {statistics->first, statistics->last, statistics->min, statistics->max};
+        if (sum->is_scaled) *flags |= SCALED;
         for (int i = 0; i < (*flags & SAME ? 1 : all_nan ? 2 : 4); i++, to += 8) imv_put_u64(to, order[i]);
         imv_put_u64(to, imv_float_cell(sum->high));
         to += 8;
@@ -245,14 +258,17 @@ static void set_range(struct imv_chunk_statistics *statistics, const uint64_t ce
 static const uint8_t *get_decimals(const uint8_t *from, const uint8_t *end, unsigned flags,
                                    struct imv_chunk_statistics *statistics) {
     uint64_t cells[4];
-    if (from == end || *from > DIGITS_MAX) return NULL;
-    unsigned digits = *from++;
+    unsigned digits = flags >> DIGITS_SHIFT;
+    if (digits == DIGITS_FOLLOW) {
+        if (from == end || *from > DIGITS_MAX) return NULL;
+        digits = *from++;
+    }
     from = get_range(from, end, cells, flags & SAME);
     if (from == NULL) return NULL;
     int64_t least = (int64_t)(cells[0] * statistics->count);
     for (int i = 0; i < 4; i++) cells[i] = imv_float_cell(decimal_of((int64_t)cells[i], digits));
     set_range(statistics, cells);
-    return get_decimal_sum(from, end, &statistics->sum_float.high, least, digits);
+    return get_decimal_sum(from, end, &statistics->sum_float.high, least, digits, flags);
 }
 
 static const uint8_t *get_plain_floats(const uint8_t *from, const uint8_t *end, unsigned flags,
@@ -273,7 +289,7 @@ static const uint8_t *get_floats(const uint8_t *from, const uint8_t *end, unsign
     struct imv_sum *sum = &statistics->sum_float;
     from =
         flags & DECIMAL ? get_decimals(from, end, flags, statistics) : get_plain_floats(from, end, flags, statistics);
-    sum->is_scaled = flags & SCALED;
+    sum->is_scaled = (flags & (DECIMAL | SCALED)) == SCALED;
     return from == NULL ? NULL : get_low(from, end, sum->high, &sum->low);
 }
 
@@ -293,8 +309,9 @@ static const uint8_t *get_integers(const uint8_t *from, const uint8_t *end, unsi
 static const uint8_t *get_counts(const uint8_t *from, const uint8_t *end, uint32_t rows, unsigned *flags,
                                  uint32_t *count) {
     uint64_t nulls = 0;
-    if (from == end || *from > ALL_FLAGS) return NULL;
+    if (from == end) return NULL;
     *flags = *from++;
+    if (*flags > ALL_FLAGS && (*flags & DECIMAL) == 0) return NULL;
     if (*flags & NULLS) {
         from = imv_get_varint(from, end, &nulls);
         if (from == NULL || nulls == 0 || nulls > rows) return NULL;

@@ -5,12 +5,14 @@
  *     flags u8 | rows without value, if NULLS | end here if that is all rows, or of a STRING
  *     NaN count, if NANS
  *     integers:          min: zigzag | max - min | first - min | last - min | sum - count * min, up to 128 bits
- *     floats, DECIMAL:   digits: u8 | min * 10^digits: zigzag | and of the others, as above | sum | low
+ *     floats, DECIMAL:   digits: u8, if they are 7 or more | min * 10^digits: zigzag | and of the others, as above |
+ *                        sum | off | low
  *     floats, otherwise: first | last | min | max | sum: 8 bytes each; min and max are left out when all are NaN | low
  *
- * With SAME, min, max, first and last are one cell: it is stored once, and the integers' sum is not. The sum of floats is
- * the pair of sum.h: with DECIMAL its high part is the sum in units of 10^-digits less count * min, then how many units
- * in the last place that is off, both zigzag; SCALED says that the pair is. low is its low part:
+ * With SAME, min, max, first and last are one cell: it is stored once, and the integers' sum is not. With DECIMAL the
+ * three bits above the flags are the digits, or 7. The sum of floats is the pair of sum.h: with DECIMAL its high part is
+ * the sum in units of 10^-digits less count * min, and, with OFF, how many units in the last place that is off, both
+ * zigzag; without DECIMAL SCALED says that the pair is. low is its low part:
  *
  *     odd mantissa: zigzag, 0 for none | power of two of its last bit, relative to that of the high part: zigzag
  *

@@ -6,6 +6,8 @@
 #include "storage/codec/kernels.h"
 
 enum {
+    BASE_ALIGNED_WIDTH_MIN = 8,
+    BASE_ALIGNED_BITS = 4,
     OPTIONS_FOLLOW = 0x80,
     OPTION_STEP = 1,
     OPTION_EXCEPTIONS = 2,
@@ -79,22 +81,35 @@ static struct divisor find_step(const uint64_t *values, size_t count, uint64_t b
 }
 
 static void find_range(const uint64_t *values, size_t count, bool is_unsigned, uint64_t *least, uint64_t *range) {
-    /* Flipping the sign bit turns the unsigned order into the signed one, which SSE4.2 can compare. */
     uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0;
-    int64_t low = INT64_MAX, high = INT64_MIN;
-    for (size_t i = 0; i < count; i++) {
-        int64_t value = (int64_t)(values[i] ^ flip);
-        low = value < low ? value : low;
-        high = value > high ? value : high;
-    }
-    *least = (uint64_t)low ^ flip;
-    *range = (uint64_t)high - (uint64_t)low;
+    struct imv_kernel_integers found;
+    imv_kernel_aggregate_integers(values, count, flip, &found);
+    *least = (uint64_t)found.min ^ flip;
+    *range = (uint64_t)found.max - (uint64_t)found.min;
+}
+
+/* Distances from the least value in steps. */
+static void find_offsets(const uint64_t *values, size_t count, uint64_t least, const struct divisor *divisor,
+                         uint64_t *offsets) {
+    if (divisor->step == 1)
+        for (size_t i = 0; i < count; i++) offsets[i] = values[i] - least;
+    else
+        for (size_t i = 0; i < count; i++) offsets[i] = divide(divisor, values[i] - least);
+}
+
+/* How many low bits of a base are 0 and not stored: a bell's window may as well start a sixteenth of a digit earlier, and
+ * bit patterns of doubles have long bases. */
+static unsigned base_shift(unsigned radix, uint64_t step, unsigned width) {
+    return radix == IMV_BELL_DIGITS && step == 1 && width >= BASE_ALIGNED_WIDTH_MIN ? width - BASE_ALIGNED_BITS : 0;
+}
+
+static uint64_t stored_base(const struct imv_pack_plan *plan) {
+    return imv_zigzag((int64_t)plan->base >> base_shift(plan->radix, plan->step, plan->width));
 }
 
 static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     bool options = plan->step > 1 || plan->exceptions > 0 || plan->radix > 1;
-    size_t bytes =
-        1 + options + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) + imv_packed_bytes(count, plan->width);
+    size_t bytes = 1 + options + imv_varint_bytes(stored_base(plan)) + imv_packed_bytes(count, plan->width);
     bytes += plan->radix == IMV_BELL_DIGITS ? imv_bell_bytes(plan->bell_bits) : digits_bytes(count, plan->radix);
     if (plan->step > 1) bytes += imv_varint_bytes(plan->step);
     if (plan->exceptions > 0)
@@ -194,11 +209,14 @@ static unsigned count_digits(const uint16_t *sums, unsigned buckets, int64_t sta
 static void try_bells(const struct codes *codes, const uint16_t *sums, unsigned bits, uint64_t low, unsigned shift,
                       struct imv_pack_plan *best) {
     unsigned buckets = 1U << bits, median = 0;
+    bool is_all = sums[buckets] == codes->count;
     if (codes->count < BELL_COUNT_MIN || codes->full_width + imv_bits_of(codes->step) > BELL_WIDTH_MAX) return;
     while (sums[median + 1] < sums[buckets] / 2) median++;
     for (unsigned level = bits > 3 ? bits - 3 : 0;; level--) {
         int64_t start = (int64_t)median - ((int64_t)IMV_BELL_CENTER << level) - (level > 0 ? 1 << (level - 1) : 0);
         uint16_t counts[IMV_BELL_DIGITS];
+        /* Where buckets are only a part of all, what lies beside them is not counted. */
+        bool is_counted = is_all || (start >= 0 && start + (IMV_BELL_DIGITS << level) <= buckets);
         unsigned inside = count_digits(sums, buckets, start, level, counts);
         if (inside < codes->count - codes->count / 8) return;
         int64_t below = (int64_t)low + start * ((int64_t)1 << shift);
@@ -209,7 +227,7 @@ static void try_bells(const struct codes *codes, const uint16_t *sums, unsigned 
         plan.exception_width = codes->full_width + (below < 0 ? 1 : 0);
         counts[IMV_BELL_CENTER] = (uint16_t)(counts[IMV_BELL_CENTER] + plan.exceptions);
         plan.bell_bits = imv_bell_choose(counts, &plan.bell);
-        if (is_better(&plan, codes->count, best)) *best = plan;
+        if (is_counted && is_better(&plan, codes->count, best)) *best = plan;
         if (level == 0) return;
     }
 }
@@ -258,6 +276,26 @@ static void plan_whole(const struct codes *codes, uint64_t greatest, struct imv_
     }
 }
 
+/* Moves the start of a bell's window down to where base_shift wants it, and counts its digits exactly. */
+static void align_bell(const struct codes *codes, uint64_t greatest, struct imv_pack_plan *plan) {
+    unsigned shift = base_shift(plan->radix, plan->step, plan->width);
+    if (shift == 0) return;
+    plan->base = plan->base >> shift << shift;
+    int64_t below = (int64_t)(plan->base - codes->least);
+    plan->below = below < 0 ? 0 : (uint64_t)below;
+    plan->exception_width = imv_bits_of(below < 0 ? greatest - (uint64_t)below : greatest);
+    uint16_t counts[IMV_BELL_DIGITS] = {0};
+    size_t outside = 0;
+    for (size_t i = 0; i < codes->count; i++) {
+        uint64_t digit = (codes->codes[i] - (uint64_t)below) >> plan->width;
+        outside += digit >= IMV_BELL_DIGITS;
+        counts[digit < IMV_BELL_DIGITS ? digit : IMV_BELL_CENTER]++;
+    }
+    plan->exceptions = outside;
+    plan->bell_bits = imv_bell_choose(counts, &plan->bell);
+    plan->bytes = plan_bytes(plan, codes->count);
+}
+
 /* A block of one segment. */
 static void plan_segment(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
     uint64_t least, range, offsets[IMV_PACK_COUNT_MAX];
@@ -268,11 +306,12 @@ static void plan_segment(const uint64_t *values, size_t count, bool is_unsigned,
         return;
     }
     struct divisor divisor = find_step(values, count, least, range);
-    for (size_t i = 0; i < count; i++) offsets[i] = divide(&divisor, values[i] - least);
+    find_offsets(values, count, least, &divisor, offsets);
     uint64_t greatest = divide(&divisor, range);
     struct codes codes = {offsets, count, least, divisor.step, imv_bits_of(greatest)};
     plan_whole(&codes, greatest, plan);
     find_exceptions(&codes, plan);
+    if (plan->radix == IMV_BELL_DIGITS) align_bell(&codes, greatest, plan);
 }
 
 /* Replaces the plan by one of several segments when that is smaller. */
@@ -375,13 +414,14 @@ static uint8_t *write_segment(const uint64_t *values, size_t count, const struct
     unsigned options = options_of(plan);
     *to++ = (uint8_t)(plan->width | (options ? OPTIONS_FOLLOW : 0));
     if (options) *to++ = (uint8_t)options;
-    to = imv_put_varint(to, imv_zigzag((int64_t)plan->base));
+    to = imv_put_varint(to, stored_base(plan));
     if (plan->step > 1) to = imv_put_varint(to, plan->step);
     uint64_t codes[IMV_PACK_COUNT_MAX];
     struct divisor divisor = divisor_of(plan->step);
     /* From the least value, since what lies below the base is no multiple modulo 2^64. */
     uint64_t least = plan->base - plan->below * plan->step;
-    for (size_t i = 0; i < count; i++) codes[i] = divide(&divisor, values[i] - least) - plan->below;
+    find_offsets(values, count, least, &divisor, codes);
+    for (size_t i = 0; i < count && plan->below != 0; i++) codes[i] -= plan->below;
     if (plan->width == 64)
         to = imv_bits_write(codes, count, plan->width, to);
     else
@@ -521,6 +561,7 @@ static const uint8_t *read_head(const uint8_t *from, const uint8_t *end, size_t 
     head->base = (uint64_t)imv_unzigzag(base);
     if (options & OPTION_STEP) from = imv_get_varint(from, end, &head->step);
     if (from == NULL) return NULL;
+    head->base <<= base_shift(head->radix, head->step, head->width);
     return options & OPTION_EXCEPTIONS ? read_exceptions(from, end, count, &head->exceptions) : from;
 }
 

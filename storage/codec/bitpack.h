@@ -23,7 +23,8 @@
  *
  * Option 32, instead of these digits: 16 of them, in a prefix code made for bells (bell.h), must save a sixteenth too.
  * Steps of a random walk take 2.3 bits, noise half a bit less than the window that holds it. A bell's window may start
- * below the least value; base is where it starts then, and below is 0.
+ * below the least value; base is where it starts then, and below is 0. A bell's base without a step, at 8 low bits or more,
+ * is a multiple of 2^(width - 4), and the multiplier is what is stored.
  *
  * Where values change their character (segments.h), a block is several: option 16 alone, and then, instead of the above,
  *

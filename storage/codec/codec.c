@@ -24,13 +24,60 @@ const char *imv_codec_name(unsigned id) {
     return codec == NULL ? "unknown" : codec->name;
 }
 
+/* ---- the choice ---- */
+
+enum { SAMPLES = 128, SAMPLED_COUNT_MIN = 2 * SAMPLES };
+
+/* How far cells are from their mean, from the cell before, and differences from the one before: sums over a sample. */
+struct roughness {
+    uint64_t cells, deltas, dods;
+};
+
+/* Cut at 2^48, so that a sum cannot overflow. */
+static int64_t clipped(uint64_t difference) {
+    const int64_t most = INT64_C(1) << 48;
+    int64_t value = (int64_t)difference;
+    return value > most ? most : value < -most ? -most : value;
+}
+
+static uint64_t size_of(int64_t value) { return (uint64_t)(value < 0 ? -value : value); }
+
+static struct roughness find_roughness(const uint64_t *cells, size_t count) {
+    struct roughness found = {0};
+    int64_t distances[SAMPLES], sum = 0;
+    for (size_t k = 0; k < SAMPLES; k++) {
+        size_t i = 2 + k * (count - 2) / SAMPLES;
+        uint64_t delta = cells[i] - cells[i - 1];
+        sum += distances[k] = clipped(cells[i] - cells[0]);
+        found.deltas += size_of(clipped(delta));
+        found.dods += size_of(clipped(delta - (cells[i - 1] - cells[i - 2])));
+    }
+    for (size_t k = 0; k < SAMPLES; k++) found.cells += size_of(distances[k] - sum / SAMPLES);
+    return found;
+}
+
+/* Differencing takes out what is smooth and makes noise larger, by 1.4 each time. A codec whose numbers are clearly
+ * larger than another's is not planned. */
+static bool is_hopeless(imv_codec_id codec, const struct roughness *roughness) {
+    switch (codec) {
+        case IMV_CODEC_FOR: return roughness->cells / 3 > roughness->deltas;
+        case IMV_CODEC_DELTA: return roughness->deltas > roughness->cells + roughness->cells / 4;
+        case IMV_CODEC_DOD: return roughness->dods > roughness->deltas;
+        default: return false;
+    }
+}
+
 void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan *plan) {
     imv_assert(input->count >= 1 && input->count <= IMV_PACK_COUNT_MAX);
     imv_assert(input->level < IMV_CODEC_LEVELS && input->type != IMV_STRING);
     *plan = (struct imv_codec_plan){.bytes = SIZE_MAX};
+    struct roughness roughness;
+    bool is_sampled = input->count >= SAMPLED_COUNT_MIN && (input->type == IMV_INTEGER || input->type == IMV_UINTEGER);
+    if (is_sampled) roughness = find_roughness(input->cells, input->count);
     for (size_t i = 0; i < sizeof preference / sizeof *preference; i++) {
         const struct imv_codec *codec = codecs[preference[i]];
         if ((codec->types >> input->type & 1) == 0 || input->level > codec->level_max) continue;
+        if (is_sampled && is_hopeless(preference[i], &roughness)) continue;
         struct imv_codec_plan candidate = {.codec = preference[i], .bytes = plan->bytes};
         if (!codec->plan(input, &candidate) || candidate.bytes >= plan->bytes) continue;
         *plan = candidate;

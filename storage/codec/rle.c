@@ -2,19 +2,24 @@
  *
  *     runs: varint | block of run lengths less 1 (bitpack.h) | inner encoding of the runs' values
  */
+#include "storage/base/assert.h"
 #include "storage/codec/codec.h"
 
-/* Runs shorter than two rows on average are not worth looking at. */
+/* Runs shorter than two rows on average are not worth looking at: 0. Without branches, which noise would mislead. */
 static size_t find_runs(const struct imv_codec_input *input, uint64_t *values, uint64_t *lengths) {
-    size_t runs = 0;
-    for (size_t i = 0; i < input->count; i++) {
-        if (i > 0 && input->cells[i] == input->cells[i - 1]) {
-            lengths[runs - 1]++;
-            continue;
-        }
-        if (runs == input->count / 2) return 0;
-        values[runs] = input->cells[i];
-        lengths[runs++] = 0;
+    const uint64_t *cells = input->cells;
+    size_t count = input->count, changes = 0, runs = 0;
+    for (size_t i = 1; i < count; i++) changes += cells[i] != cells[i - 1];
+    if (changes + 1 > count / 2) return 0;
+    uint64_t starts[IMV_PACK_COUNT_MAX / 2 + 1]; /* one more: a start is written before it is known to be one */
+    for (size_t i = 0; i < count; i++) {
+        starts[runs] = i;
+        runs += i == 0 || cells[i] != cells[i - 1];
+    }
+    imv_assert(runs == changes + 1);
+    for (size_t run = 0; run < runs; run++) {
+        values[run] = cells[starts[run]];
+        lengths[run] = (run + 1 < runs ? starts[run + 1] : count) - starts[run] - 1;
     }
     return runs;
 }

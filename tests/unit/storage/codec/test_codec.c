@@ -49,7 +49,7 @@ Test(codec, every_codec_round_trips) {
 }
 
 /* The choice round-trips and is no larger than any other codec's plan, but where the search is cut short: at a constant,
- * at floats of half their size, at less than a byte a value. */
+ * at floats of half their size, at less than a byte a value; a sixteenth where a sample says which codecs to plan. */
 Test(codec, choice_is_smallest) {
     struct imv_prng prng;
     imv_prng_init(&prng, 8);
@@ -70,8 +70,8 @@ Test(codec, choice_is_smallest) {
                 const struct imv_codec *codec = imv_codec_of(id);
                 struct imv_codec_plan plan = {.codec = id, .bytes = SIZE_MAX};
                 if (codec != NULL && (codec->types >> input.type & 1) && codec->plan(&input, &plan))
-                    cr_assert(best.bytes <= plan.bytes || best.bytes <= slack, "%s: %s %zu, %s %zu", imv_values[g].name,
-                              imv_codec_name(best.codec), best.bytes, codec->name, plan.bytes);
+                    cr_assert(best.bytes <= plan.bytes + plan.bytes / 16 || best.bytes <= slack, "%s: %s %zu, %s %zu",
+                              imv_values[g].name, imv_codec_name(best.codec), best.bytes, codec->name, plan.bytes);
             }
         }
     }
