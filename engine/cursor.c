@@ -460,15 +460,6 @@ static void end_series(struct imv_cursor *cursor) {
     cursor->batch.count = 0;
 }
 
-imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err) {
-    consume_emitted(cursor);
-    cursor->batch.count = 0;
-    imv_status status = next_batch(cursor, err);
-    if (status != IMV_OK) end_series(cursor);
-    *rows = &cursor->batch;
-    return status;
-}
-
 /* ---- vectors that are not decoded ---- */
 
 static imv_status find_vector(struct imv_cursor *cursor, struct imv_source **found, struct front *front,
@@ -494,6 +485,67 @@ static imv_status find_vector(struct imv_cursor *cursor, struct imv_source **fou
         }
         IMV_TRY(open_next_part(cursor, err)); /* it may have nothing of this series */
     }
+}
+
+/* ---- ranges of values ---- */
+
+void imv_cursor_set_ranges(struct imv_cursor *cursor, const struct imv_cursor_range *ranges, size_t ranges_count) {
+    cursor->ranges = ranges;
+    cursor->ranges_count = ranges_count;
+}
+
+static bool statistics_meet(imv_type type, const struct imv_chunk_statistics *statistics,
+                            const struct imv_cursor_range *range) {
+    uint64_t min = statistics->min, max = statistics->max;
+    if (statistics->count == statistics->nan_count) return false;
+    if (type == IMV_FLOAT) {
+        return imv_cell_float(max) >= imv_cell_float(range->low) && imv_cell_float(min) <= imv_cell_float(range->high);
+    }
+    if (type == IMV_UINTEGER) return max >= range->low && min <= range->high;
+    return (int64_t)max >= (int64_t)range->low && (int64_t)min <= (int64_t)range->high;
+}
+
+/* May the vector that a source loads next have a row with values in all ranges? */
+static imv_status vector_meets(struct imv_cursor *cursor, const struct imv_source *source, bool *meets,
+                               struct imv_error *err) {
+    *meets = true;
+    for (size_t i = 0; i < cursor->ranges_count && *meets; i++) {
+        const struct imv_cursor_range *range = &cursor->ranges[i];
+        struct imv_chunk_statistics statistics = {0};
+        int index;
+        IMV_TRY(imv_cursor_find_column(cursor, &source->chunk, range->column, &index, err));
+        if (index >= 0)
+            IMV_TRY(
+                imv_cursor_statistics(cursor, &source->chunk, (uint32_t)index, source->vector_index, &statistics, err));
+        *meets = statistics_meet(cursor->types[range->column], &statistics, range);
+    }
+    return IMV_OK;
+}
+
+/* Goes past vectors without a row in the ranges, as long as no other source has rows among theirs. */
+static imv_status skip_vectors(struct imv_cursor *cursor, struct imv_error *err) {
+    for (;;) {
+        struct imv_source *source;
+        struct front front;
+        bool meets;
+        IMV_TRY(find_vector(cursor, &source, &front, err));
+        if (source == NULL || (front.limited && front.limit <= imv_source_vector_last(source))) return IMV_OK;
+        IMV_TRY(vector_meets(cursor, source, &meets, err));
+        if (meets) return IMV_OK;
+        imv_cursor_pass_vector(cursor, source);
+    }
+}
+
+/* ---- the next rows ---- */
+
+imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err) {
+    consume_emitted(cursor);
+    cursor->batch.count = 0;
+    imv_status status = cursor->ranges_count > 0 ? skip_vectors(cursor, err) : IMV_OK;
+    if (status == IMV_OK) status = next_batch(cursor, err);
+    if (status != IMV_OK) end_series(cursor);
+    *rows = &cursor->batch;
+    return status;
 }
 
 imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,

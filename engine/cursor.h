@@ -35,6 +35,16 @@ imv_status imv_cursor_seek(struct imv_cursor *cursor, struct imv_series *series,
  * call. IMV_CORRUPT, IMV_IO, IMV_NO_MEMORY, IMV_FULL (budget). */
 imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err);
 
+/* Values of a column of the cursor that is FLOAT, INTEGER or UINTEGER: low <= value <= high, as its type compares. */
+struct imv_cursor_range {
+    uint32_t column;
+    uint64_t low, high; /* cells */
+};
+
+/* imv_cursor_next may leave out rows that have no value in one of these ranges, and does where the statistics of a vector
+ * say so; the caller looks at the rows that come. ranges must outlive the cursor; they hold from the next seek on. */
+void imv_cursor_set_ranges(struct imv_cursor *cursor, const struct imv_cursor_range *ranges, size_t ranges_count);
+
 /* Instead of imv_cursor_next: what the series' rows come to in each bucket of time (buckets.h), in rising order. width is
  * that of the buckets in ns, above 0, or 0 for one bucket of all rows; needs[i] says what is wanted of column i. Both hold
  * from the next seek on, for every series. */

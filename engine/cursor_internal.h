@@ -99,6 +99,9 @@ struct imv_cursor {
     uint32_t *newest_ranks;     /* [columns_count] */
     struct imv_arena newest_strings;
 
+    const struct imv_cursor_range *ranges; /* the caller's */
+    size_t ranges_count;
+
     /* cursor_buckets.c */
     int64_t bucket_width;
     const uint8_t *bucket_needs; /* [columns_count], the caller's */

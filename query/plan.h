@@ -85,6 +85,13 @@ struct imv_plan_bound {
     const struct imv_expr *value;
 };
 
+/* A comparison of a sample's field with a value that no row changes: field op value. */
+struct imv_plan_range {
+    uint32_t field;        /* of the scan */
+    enum imv_binary_op op; /* a comparison but <> */
+    const struct imv_expr *value;
+};
+
 struct imv_plan {
     enum imv_plan_kind kind;
     struct imv_plan *input; /* NULL for leaves and Union */
@@ -105,6 +112,9 @@ struct imv_plan {
             uint32_t fields_count;
             struct imv_plan_bound *bounds;
             uint32_t bounds_count;
+            /* Comparisons of fields that the Filter above makes: where none can be true rows are left out. */
+            struct imv_plan_range *ranges;
+            uint32_t ranges_count;
             /* By field: what the Aggregate above wants of it in each bucket (enum imv_bucket_need), which then gets
              * buckets instead of rows. NULL: it wants rows. */
             const uint8_t *bucket_needs;

@@ -45,6 +45,7 @@ struct imv_query_parameter {
  * compare. */
 enum imv_query_shortcut {
     IMV_QUERY_BUCKETS = 1, /* aggregates of windows from the scan (opt/push_buckets.c) */
+    IMV_QUERY_RANGES = 4,  /* vectors whose statistics no filter meets (opt/push_ranges.c) */
     IMV_QUERY_RECENT = 2,  /* the newest windows first (opt/recent_windows.c) */
 };
 

@@ -10,6 +10,9 @@
 #include "query/ops/scan_lanes.h"
 #include "query/ops/window.h"
 
+#include <float.h>
+#include <math.h>
+
 /* How one label's samples are read. */
 struct label_reader {
     struct imv_scan_label label; /* first: what lanes are given is cast back */
@@ -25,6 +28,7 @@ struct sample_scan {
     struct imv_operator op;
     struct imv_code *node, *from, *to;
     struct imv_code **bounds;
+    struct imv_code **range_values;
     int64_t bucket_width;
     int64_t narrow_first, narrow_last; /* nothing else is read */
     struct imv_source source;
@@ -45,10 +49,14 @@ static imv_status open_scan(struct imv_operator *op) {
     scan->narrow_first = INT64_MIN;
     scan->narrow_last = INT64_MAX;
     scan->bounds = imv_arena_calloc(&op->exec->arena, count + 1, sizeof *scan->bounds);
-    if (scan->bounds == NULL) return imv_exec_fail_memory(op->exec);
+    uint32_t ranges = op->plan->sample_scan.ranges_count;
+    scan->range_values = imv_arena_calloc(&op->exec->arena, ranges + 1, sizeof *scan->range_values);
+    if (scan->bounds == NULL || scan->range_values == NULL) return imv_exec_fail_memory(op->exec);
     IMV_TRY(imv_compile(compiler, samples->node, &scan->node));
     IMV_TRY(imv_compile_optional(compiler, samples->from, &scan->from));
     IMV_TRY(imv_compile_optional(compiler, samples->to, &scan->to));
+    for (uint32_t i = 0; i < op->plan->sample_scan.ranges_count; i++)
+        IMV_TRY(imv_compile(compiler, op->plan->sample_scan.ranges[i].value, &scan->range_values[i]));
     if (op->plan->sample_scan.bucket_window != NULL)
         IMV_TRY(imv_window_width(op->branch, op->plan->sample_scan.bucket_window, &scan->bucket_width));
     for (uint32_t i = 0; i < count; i++)
@@ -111,6 +119,60 @@ static imv_status choose_buckets(struct sample_scan *scan, struct label_reader *
     return IMV_OK;
 }
 
+/* The number that a value is, which a long double holds exactly; false: it is none. */
+static bool exact_number(const struct imv_value *value, long double *number) {
+    if (value->kind == IMV_VALUE_INTEGER)
+        *number = (long double)value->integer;
+    else if (value->kind == IMV_VALUE_UINTEGER)
+        *number = (long double)value->uinteger;
+    else
+        *number = (long double)value->number;
+    return value->kind == IMV_VALUE_INTEGER || value->kind == IMV_VALUE_UINTEGER ||
+           (value->kind == IMV_VALUE_FLOAT && !isnan(value->number));
+}
+_Static_assert(LDBL_MANT_DIG >= 64, "exact_number");
+
+/* A cell of the type not above the number, or not below it. */
+static uint64_t cell_beside(imv_type type, long double number, bool is_below) {
+    if (type == IMV_FLOAT) return imv_float_cell(nextafter((double)number, is_below ? -INFINITY : INFINITY));
+    number = is_below ? floorl(number) : ceill(number);
+    if (type == IMV_UINTEGER) return number <= 0 ? 0 : number >= 0x1p64L ? UINT64_MAX : (uint64_t)number;
+    if (number <= -0x1p63L) return (uint64_t)INT64_MIN;
+    return (uint64_t)(number >= 0x1p63L ? INT64_MAX : (int64_t)number);
+}
+
+/* The values of a column that may meet a comparison; a few more do no harm, the Filter looks at what comes. */
+static struct imv_cursor_range range_of(uint32_t column, imv_type type, enum imv_binary_op op, long double number) {
+    bool has_low = op != IMV_BINARY_LESS && op != IMV_BINARY_LESS_EQUAL;
+    bool has_high = op != IMV_BINARY_GREATER && op != IMV_BINARY_GREATER_EQUAL;
+    return (struct imv_cursor_range){
+        .column = column,
+        .low = cell_beside(type, has_low ? number : -INFINITY, true),
+        .high = cell_beside(type, has_high ? number : INFINITY, false),
+    };
+}
+
+static bool type_has_ranges(imv_type type) { return type == IMV_FLOAT || type == IMV_INTEGER || type == IMV_UINTEGER; }
+
+static imv_status choose_ranges(struct sample_scan *scan, struct label_reader *reader) {
+    const struct imv_plan *plan = scan->op.plan;
+    uint32_t count = plan->sample_scan.ranges_count;
+    struct imv_cursor_range *ranges = imv_arena_calloc(&scan->op.exec->arena, count + 1, sizeof *ranges);
+    if (ranges == NULL) return imv_exec_fail_memory(scan->op.exec);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct imv_plan_range *range = &plan->sample_scan.ranges[i];
+        int32_t column = reader->columns[range->field];
+        struct imv_value value;
+        long double number;
+        IMV_TRY(imv_code_value(scan->op.exec, scan->range_values[i], &value));
+        if (column < 0 || !type_has_ranges(reader->fields[column]->type) || !exact_number(&value, &number)) continue;
+        ranges[reader->label.ranges_count++] =
+            range_of((uint32_t)column, reader->fields[column]->type, range->op, number);
+    }
+    reader->label.ranges = ranges;
+    return IMV_OK;
+}
+
 static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, struct label_reader **out) {
     struct imv_exec *exec = scan->op.exec;
     struct label_reader *reader = imv_arena_calloc(&exec->arena, 1, sizeof *reader);
@@ -127,6 +189,7 @@ static imv_status new_reader(struct sample_scan *scan, struct imv_label *label, 
     for (uint32_t i = 0; i < reader->fields_count; i++) ids[i] = reader->fields[i]->id;
     reader->label.ids = ids;
     reader->label.columns_count = reader->fields_count;
+    IMV_TRY(choose_ranges(scan, reader));
     IMV_TRY(choose_buckets(scan, reader));
     reader->next = scan->readers;
     scan->readers = reader;

@@ -15,6 +15,8 @@ enum {
     BUCKETS_BYTES = 128 << 10, /* of a block: two lanes' blocks stay in a core's cache */
     BUCKETS_MIN = 16,
     ARENA_BYTES = 64 << 10,
+    TURNS_MAX =
+        64,       /* steps of a cursor for one block: some milliseconds, after which the query looks at its deadline */
     WAIT_MS = 10, /* between looks at the deadline */
 };
 
@@ -60,9 +62,11 @@ struct lane {
     bool has_morsel;
     uint32_t morsel;
     size_t job, jobs_end;
-    struct imv_cursor *cursor;   /* of the job being read; NULL: it is not begun */
-    const struct imv_rows *rows; /* read and not copied yet, from rows_used on; NULL: none */
-    size_t rows_used;
+    struct imv_cursor *cursor; /* of the job being read; NULL: it is not begun */
+    /* Rows that are read and not copied yet; NULL: none. Of label->ranges the rows that are in them, by index. */
+    const struct imv_rows *rows;
+    size_t rows_count, rows_used;
+    uint16_t picked[IMV_BATCH_ROWS_MAX];
 };
 
 struct imv_scan_lanes {
@@ -238,6 +242,7 @@ static imv_status find_cursor(struct lane *lane, const struct imv_scan_label *la
     if (made == NULL) return no_memory(lane, err);
     IMV_TRY(imv_cursor_new(exec->snapshot, label->label, label->ids, label->columns_count, &exec->budget, &made->cursor,
                            err));
+    imv_cursor_set_ranges(made->cursor, label->ranges, label->ranges_count);
     if (label->is_bucketed) imv_cursor_set_buckets(made->cursor, label->bucket_width, label->bucket_needs);
     made->label = label;
     made->next = lane->cursors;
@@ -293,48 +298,95 @@ static imv_status fill_buckets(struct lane *lane, struct block *block, bool *pau
     return IMV_OK;
 }
 
-static bool copy_strings(struct block *block, uint64_t *cells, const struct imv_vector *from, size_t first,
-                         size_t count) {
+static bool is_within(imv_type type, uint64_t cell, const struct imv_cursor_range *range) {
+    if (type == IMV_FLOAT) {
+        double value = imv_cell_float(cell);
+        return value >= imv_cell_float(range->low) && value <= imv_cell_float(range->high);
+    }
+    if (type == IMV_UINTEGER) return cell >= range->low && cell <= range->high;
+    return (int64_t)cell >= (int64_t)range->low && (int64_t)cell <= (int64_t)range->high;
+}
+
+/* Keeps of the picked rows those within a range. */
+static size_t pick_within(const struct imv_vector *vector, const struct imv_cursor_range *range, uint16_t *picked,
+                          size_t count) {
+    size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!imv_vector_has(from, first + i)) continue;
-        const struct imv_string *string = imv_cell_string(cells[i]);
+        uint16_t row = picked[i];
+        picked[kept] = row;
+        kept += is_within(vector->type, vector->cells[row], range) && imv_vector_has(vector, row);
+    }
+    return kept;
+}
+
+/* Reads the next rows of the job; *end: there are none. */
+static imv_status read_rows(struct lane *lane, struct block *block, bool *end) {
+    const struct imv_scan_label *label = block->view.label;
+    const struct imv_rows *rows;
+    IMV_TRY(imv_cursor_next(lane->cursor, &rows, &block->err));
+    *end = rows->count == 0;
+    lane->rows = rows;
+    lane->rows_count = rows->count;
+    lane->rows_used = 0;
+    block->view.samples += rows->count;
+    if (label->ranges_count == 0) return IMV_OK;
+    for (size_t i = 0; i < rows->count; i++) lane->picked[i] = (uint16_t)i;
+    for (uint32_t i = 0; i < label->ranges_count; i++) {
+        const struct imv_cursor_range *range = &label->ranges[i];
+        lane->rows_count = pick_within(&rows->columns[range->column], range, lane->picked, lane->rows_count);
+    }
+    return IMV_OK;
+}
+
+static bool copy_strings(struct block *block, const struct imv_vector *column, const uint64_t *valid, size_t first,
+                         size_t end) {
+    for (size_t i = first; i < end; i++) {
+        if (valid != NULL && !imv_bit_get(valid, i)) continue;
+        const struct imv_string *string = imv_cell_string(column->cells[i]);
         size_t bytes = sizeof *string + string->size;
         struct imv_string *copy = imv_arena_alloc(&block->strings, bytes);
         if (copy == NULL) return false;
         memcpy(copy, string, bytes);
-        cells[i] = imv_string_cell(copy);
+        column->cells[i] = imv_string_cell(copy);
     }
     return true;
 }
 
-/* Appends count rows of a column behind the `to` that are there. */
-static bool append_column(struct block *block, uint32_t c, size_t to, const struct imv_vector *from, size_t first,
-                          size_t count) {
+/* Appends the next count rows of a column behind the `to` that are there. */
+static bool append_column(struct lane *lane, struct block *block, uint32_t c, size_t to, size_t count) {
+    const struct imv_vector *from = &lane->rows->columns[c];
     struct imv_vector *column = &block->columns[c];
     uint64_t *valid = block->valid + (size_t)c * (IMV_BATCH_ROWS_MAX / 64);
+    bool is_picked = block->view.label->ranges_count > 0;
+    const uint16_t *picked = lane->picked + lane->rows_used;
     if (to == 0) {
         *column = (struct imv_vector){from->type, block->cells + (size_t)c * IMV_BATCH_ROWS_MAX, NULL};
         memset(valid, 0, IMV_BATCH_ROWS_MAX / 8);
     }
-    memcpy(column->cells + to, from->cells + first, count * sizeof *column->cells);
+    if (is_picked)
+        for (size_t i = 0; i < count; i++) column->cells[to + i] = from->cells[picked[i]];
+    else
+        memcpy(column->cells + to, from->cells + lane->rows_used, count * sizeof *column->cells);
     if (from->valid != NULL && column->valid == NULL) {
         for (size_t i = 0; i < to; i++) imv_bit_set(valid, i);
         column->valid = valid;
     }
     for (size_t i = 0; column->valid != NULL && i < count; i++)
-        if (imv_vector_has(from, first + i)) imv_bit_set(valid, to + i);
-    return from->type != IMV_STRING || copy_strings(block, column->cells + to, from, first, count);
+        if (imv_vector_has(from, is_picked ? picked[i] : lane->rows_used + i)) imv_bit_set(valid, to + i);
+    return from->type != IMV_STRING || copy_strings(block, column, column->valid, to, to + count);
 }
 
 static bool append_rows(struct lane *lane, struct block *block, size_t count) {
-    const struct imv_rows *rows = lane->rows;
-    size_t to = block->view.rows, first = lane->rows_used;
-    memcpy(block->timestamps + to, rows->timestamps + first, count * sizeof *block->timestamps);
+    size_t to = block->view.rows;
+    bool is_picked = block->view.label->ranges_count > 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t row = is_picked ? lane->picked[lane->rows_used + i] : lane->rows_used + i;
+        block->timestamps[to + i] = lane->rows->timestamps[row];
+        block->jobs[to + i] = (uint16_t)lane->job;
+    }
     for (uint32_t c = 0; c < block->view.label->columns_count; c++)
-        if (!append_column(block, c, to, &rows->columns[c], first, count)) return false;
-    for (size_t i = 0; i < count; i++) block->jobs[to + i] = (uint16_t)lane->job;
+        if (!append_column(lane, block, c, to, count)) return false;
     block->view.rows += count;
-    block->view.samples += count;
     lane->rows_used += count;
     return true;
 }
@@ -343,34 +395,31 @@ static bool append_rows(struct lane *lane, struct block *block, size_t count) {
 static void borrow_rows(struct lane *lane, struct block *block) {
     block->view.timestamps = lane->rows->timestamps;
     block->view.columns = lane->rows->columns;
-    block->view.rows = block->view.samples = lane->rows->count;
+    block->view.rows = lane->rows->count;
     for (size_t i = 0; i < lane->rows->count; i++) block->jobs[i] = (uint16_t)lane->job;
     lane->rows = NULL;
 }
 
 /* Adds rows of the job. Rows that do not fit stay for the next block. */
 static imv_status fill_rows(struct lane *lane, struct block *block, bool may_borrow, bool *full) {
+    bool end = false;
     *full = false;
-    if (lane->rows == NULL) {
-        IMV_TRY(imv_cursor_next(lane->cursor, &lane->rows, &block->err));
-        lane->rows_used = 0;
-    }
-    if (lane->rows->count == 0) {
+    if (lane->rows == NULL) IMV_TRY(read_rows(lane, block, &end));
+    if (end) {
         end_job(lane);
         return IMV_OK;
     }
-    if (may_borrow && block->view.rows == 0 && lane->rows_used == 0) {
+    if (may_borrow && block->view.rows == 0 && lane->rows_used == 0 && lane->rows_count == lane->rows->count) {
         borrow_rows(lane, block);
         *full = true;
         return IMV_OK;
     }
     if (!reserve_rows(lane, block, block->view.label->columns_count)) return no_memory(lane, &block->err);
-    size_t room = IMV_BATCH_ROWS_MAX - block->view.rows, left = lane->rows->count - lane->rows_used;
-    size_t count = left < room ? left : room;
-    if (!append_rows(lane, block, count)) return no_memory(lane, &block->err);
+    size_t room = IMV_BATCH_ROWS_MAX - block->view.rows, left = lane->rows_count - lane->rows_used;
+    if (!append_rows(lane, block, left < room ? left : room)) return no_memory(lane, &block->err);
     block->view.timestamps = block->timestamps;
     block->view.columns = block->columns;
-    if (lane->rows_used == lane->rows->count) lane->rows = NULL;
+    if (lane->rows_used == lane->rows_count) lane->rows = NULL;
     *full = block->view.rows == IMV_BATCH_ROWS_MAX;
     return IMV_OK;
 }
@@ -389,7 +438,9 @@ static imv_status fill_block(struct lane *lane, struct block *block, bool may_bo
     const struct imv_scan_job *jobs = lane->lanes->jobs;
     bool full = false;
     IMV_TRY(begin_block(lane, block));
-    while (!full && lane->job < lane->jobs_end && jobs[lane->job].label == block->view.label) {
+    for (int turns = 0;
+         turns < TURNS_MAX && !full && lane->job < lane->jobs_end && jobs[lane->job].label == block->view.label;
+         turns++) {
         if (atomic_load_explicit(&lane->lanes->stop, memory_order_relaxed)) break;
         IMV_TRY(begin_job(lane, &block->err));
         if (block->view.label->is_bucketed)

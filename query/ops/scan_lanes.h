@@ -29,6 +29,8 @@ struct imv_scan_label {
     struct imv_label *label;
     const uint32_t *ids; /* of the fields to read */
     uint32_t columns_count;
+    const struct imv_cursor_range *ranges; /* rows outside of one of them need not be given */
+    uint32_t ranges_count;
     bool is_bucketed;     /* buckets are wanted, not rows */
     int64_t bucket_width; /* 0: one bucket */
     const uint8_t *bucket_needs;

@@ -11,6 +11,7 @@ imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan) {
     IMV_TRY(imv_rule_push_filters(exec, plan));
     IMV_TRY(imv_rule_tag_conditions(exec, plan));
     IMV_TRY(imv_rule_time_bounds(exec, plan));
+    IMV_TRY(imv_rule_push_ranges(exec, plan));
     IMV_TRY(imv_rule_push_buckets(exec, plan));
     IMV_TRY(imv_rule_top(exec, plan));
     IMV_TRY(imv_rule_recent_windows(exec, plan));

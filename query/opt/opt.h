@@ -4,6 +4,7 @@
  *     tag_conditions   predicates over tags, each about one tag and joined by AND, OR, XOR and NOT, become conditions of the
  *                      TwinScan, answered by the inverted index
  *     time_bounds      comparisons with a sample's time become bounds of the SampleScan, so that other chunks are not read
+ *     push_ranges      comparisons of fields with constants let the SampleScan leave out what cannot meet them; the Filter stays
  *     push_buckets     plain aggregates of fields, by window or in all, are made by the SampleScan, from statistics of chunks
  *                      where it can; the Aggregate folds its buckets instead of rows
  *     top              ORDER BY with LIMIT keeps only the rows that can be among the first
@@ -23,8 +24,8 @@
 imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan);
 
 typedef imv_status imv_rule(struct imv_exec *exec, struct imv_plan **plan);
-imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, imv_rule_push_buckets, imv_rule_top,
-    imv_rule_recent_windows, imv_rule_needed_slots;
+imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, imv_rule_push_ranges,
+    imv_rule_push_buckets, imv_rule_top, imv_rule_recent_windows, imv_rule_needed_slots;
 
 /* Applies a rule to each plan below an operator: its input, inner plan or branches. */
 imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule *rule);
