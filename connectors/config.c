@@ -23,6 +23,8 @@ void imv_config_init(struct imv_config *config) {
         .connections_max = 20000,
         .connection_memory = 256 * MIB,
         .query_memory = GIB,
+        .queries_memory = 4 * GIB,
+        .free_space = 256 * MIB,
         .head_memory = 2 * GIB,
         .batch_memory = 256 * MIB,
         .wal_bytes = 2 * GIB,
@@ -133,6 +135,7 @@ static const struct setting settings[] = {
     SETTING("limits", "connections", COUNT, connections_max, "a number"),
     SETTING("limits", "connection_memory", SIZE, connection_memory, "a size such as 256MiB"),
     SETTING("limits", "query_memory", SIZE, query_memory, "a size such as 1GiB"),
+    SETTING("limits", "queries_memory", SIZE, queries_memory, "a size such as 4GiB"),
     SETTING("limits", "query_timeout", DURATION, query_timeout_ns, "a duration such as 5m"),
     SETTING("limits", "query_threads", COUNT, query_threads, "a number"),
     SETTING("limits", "query_workers", COUNT, query_workers, "a number from 0 to 256"),
@@ -145,6 +148,7 @@ static const struct setting settings[] = {
     SETTING("storage", "batch_memory", SIZE, batch_memory, "a size such as 256MiB"),
     SETTING("storage", "wal", SIZE, wal_bytes, "a size such as 2GiB"),
     SETTING("storage", "flush_age", DURATION, flush_age_ns, "a duration such as 1h"),
+    SETTING("storage", "free_space", SIZE, free_space, "a size such as 256MiB"),
 };
 
 static bool parse_count(const char *text, uint32_t *count) {

@@ -4,14 +4,15 @@
  *     data = /var/lib/imvdb             connections = 20000             head_memory = 2GiB
  *     http = 127.0.0.1:8086             connection_memory = 256MiB      batch_memory = 256MiB
  *     ilp = 127.0.0.1:9009              query_memory = 1GiB             wal = 2GiB
- *     bolt = off                        query_timeout = 5m              flush_age = 1h
- *     shards = 2                        query_threads = 2
- *     io = auto                         idle_timeout = 5m               [retention]
- *     log = info                        stall_timeout = 30s             cpu = 30d
- *                                       query_workers = 0
- *                                       series = 10000000
- *                                       series_per_label = 10000000     [series]
- *                                       catalog_memory = 4GiB           cpu = 100000
+ *     bolt = off                        queries_memory = 4GiB           flush_age = 1h
+ *     shards = 2                        query_timeout = 5m              free_space = 256MiB
+ *     io = auto                         query_threads = 2
+ *     log = info                        query_workers = 0               [retention]
+ *                                       idle_timeout = 5m               cpu = 30d
+ *                                       stall_timeout = 30s
+ *                                       series = 10000000               [series]
+ *                                       series_per_label = 10000000     cpu = 100000
+ *                                       catalog_memory = 4GiB
  *
  * Beyond a number of series, of all or of one label ([series] for a label by name), new ones are refused and known ones
  * go on; so at the memory of the catalog's names.
@@ -53,7 +54,9 @@ struct imv_config {
     bool epoll;      /* io = epoll */
     int log_level;   /* enum imv_log_level */
     uint32_t connections_max;
-    size_t connection_memory, query_memory, head_memory, batch_memory;
+    size_t connection_memory, head_memory, batch_memory;
+    size_t query_memory, queries_memory; /* of one query, of all together */
+    uint64_t free_space;                 /* below so many free bytes on the disk writes are refused */
     uint64_t wal_bytes;
     int64_t query_timeout_ns, idle_timeout_ns, stall_timeout_ns, flush_age_ns;
     uint32_t query_threads;

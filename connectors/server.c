@@ -53,7 +53,7 @@ struct server {
     struct imv_engine *engine;
     struct imv_query_pool *pool, *backup_pool;
     struct imv_workers *workers;
-    struct imv_budget connections, remote_write, arrow;
+    struct imv_budget connections, queries, remote_write, arrow;
     uint32_t shards;
     struct member *members;
     /* Indexed by shard; each set by its own thread before the barrier of phase 1. */
@@ -133,6 +133,7 @@ static imv_status open_member(struct member *member) {
         .shards = server->shards,
         .query_timeout_ns = server->config->query_timeout_ns,
         .query_memory_bytes_max = server->config->query_memory,
+        .query_memory = &server->queries,
     };
     struct imv_http_options http = {.routes = routes, .clock = server->clock, .context = &member->http_context};
     IMV_TRY(imv_http_new(&http, &server->http[member->index], &member->err));
@@ -237,6 +238,7 @@ static imv_status open_engine(struct server *server, struct imv_error *err) {
     options.head_bytes_max = config->head_memory;
     options.batch_bytes_max = config->batch_memory;
     options.wal_bytes_max = config->wal_bytes;
+    options.free_bytes_min = config->free_space;
     options.flush_age_ns = config->flush_age_ns;
     options.limits = (struct imv_catalog_limits){config->series_max, config->label_series_max, config->catalog_memory};
     options.background = true;
@@ -361,6 +363,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
 
     struct server server = {.config = config, .clock = imv_clock_system()};
     imv_budget_init(&server.connections, "connections", config->connection_memory);
+    imv_budget_init(&server.queries, "queries", config->queries_memory);
     imv_budget_init(&server.remote_write, "remote_write", REMOTE_WRITE_BYTES_MAX);
     imv_budget_init(&server.arrow, "arrow", ARROW_BYTES_MAX);
     imv_status status = open_engine(&server, err);
@@ -379,6 +382,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     if (server.engine != NULL) imv_engine_close(server.engine);
     imv_budget_release(&server.arrow);
     imv_budget_release(&server.connections);
+    imv_budget_release(&server.queries);
     imv_budget_release(&server.remote_write);
     free(server.members);
     free(server.loops);

@@ -94,6 +94,17 @@ void imv_catalog_set_limits(struct imv_catalog *catalog, const struct imv_catalo
     atomic_store_explicit(&catalog->bytes_max, limits->bytes_max, memory_order_relaxed);
 }
 
+uint64_t imv_catalog_bytes(struct imv_catalog *catalog) {
+    pthread_rwlock_rdlock(&catalog->lock);
+    uint64_t bytes = catalog->arena.bytes - catalog->pieces_bytes;
+    pthread_rwlock_unlock(&catalog->lock);
+    return bytes;
+}
+
+uint64_t imv_catalog_bytes_max(const struct imv_catalog *catalog) {
+    return atomic_load_explicit(&catalog->bytes_max, memory_order_relaxed);
+}
+
 imv_status imv_catalog_check_bytes(const struct imv_catalog *catalog, struct imv_error *err) {
     uint64_t bytes_max = atomic_load_explicit(&catalog->bytes_max, memory_order_relaxed);
     if (catalog->arena.bytes - catalog->pieces_bytes < bytes_max) return IMV_OK;

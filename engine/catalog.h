@@ -236,6 +236,10 @@ imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *lab
                               const struct imv_tag_selector *selector, const uint64_t *sequences,
                               struct imv_series ***series, size_t *count, struct imv_error *err);
 
+/* What the catalog has taken of its limit of bytes, and the limit. Any thread. */
+uint64_t imv_catalog_bytes(struct imv_catalog *catalog);
+uint64_t imv_catalog_bytes_max(const struct imv_catalog *catalog);
+
 /* How much there may be. */
 struct imv_catalog_limits {
     uint64_t series_max;       /* in all */

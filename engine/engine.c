@@ -6,6 +6,7 @@
 #include "engine/engine_internal.h"
 #include "engine/flush.h"
 #include "engine/head.h"
+#include "engine/resources.h"
 #include "engine/retention.h"
 #include "storage/base/assert.h"
 #include "storage/base/log.h"
@@ -153,6 +154,11 @@ static void budgets_init(struct imv_engine *engine) {
     imv_budget_init(&engine->head_budget, "heads", options->head_bytes_max);
     imv_budget_init(&engine->batch_budget, "batches", options->batch_bytes_max);
     imv_budget_init(&engine->series_cache_budget, "series_caches", series_cache_bytes_max);
+    imv_budget_init(&engine->catalog_budget, "catalog", imv_catalog_bytes_max(engine->catalog));
+    struct imv_kv_usage usage;
+    imv_kv_usage(engine->kv, &usage);
+    imv_budget_init(&engine->block_cache_budget, "block_cache", usage.cache_bytes_max);
+    imv_budget_init(&engine->memtable_budget, "memtables", usage.memtable_bytes_max);
     engine->budgets_made = true;
 }
 
@@ -331,6 +337,11 @@ static void shard_state_release(struct imv_engine_shard *state) {
     }
 }
 
+static void shown_release(struct imv_budget *budget) {
+    imv_budget_show(budget, 0);
+    imv_budget_release(budget);
+}
+
 void imv_engine_close(struct imv_engine *engine) {
     if (engine == NULL) return;
     background_stop(engine);
@@ -345,6 +356,9 @@ void imv_engine_close(struct imv_engine *engine) {
         imv_budget_release(&engine->head_budget);
         imv_budget_release(&engine->batch_budget);
         imv_budget_release(&engine->series_cache_budget);
+        shown_release(&engine->catalog_budget);
+        shown_release(&engine->block_cache_budget);
+        shown_release(&engine->memtable_budget);
     }
     imv_catalog_close(engine->catalog);
     imv_meta_release(&engine->meta, engine->kv);
@@ -396,6 +410,7 @@ imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err) {
         const struct imv_error *closed = imv_exchange_failure(&engine->exchange, i);
         if (closed != NULL) failure = *closed;
     }
+    if (failure.status == IMV_OK) imv_exchange_accepts(&engine->exchange, &failure);
     if (failure.status == IMV_OK) {
         imv_engine_lock(engine, IMV_RANK_STATE);
         for (uint32_t i = 0; i < engine->shards_count && failure.status == IMV_OK; i++) {
@@ -505,6 +520,7 @@ static void *background_main(void *argument) {
     struct imv_engine *engine = argument;
     bool did_work = true;
     while (background_next(engine, did_work)) {
+        imv_resources_look(engine);
         background_step(engine, &did_work, NULL); /* failures are logged where they are, and tried again later */
     }
     return NULL;

@@ -29,6 +29,7 @@ struct imv_engine_options {
      * the whole nothing more is taken into the journal, so that writers wait. Default 2 GiB. */
     size_t head_bytes_max;
     size_t batch_bytes_max;     /* parsed rows not yet durable, over all; at least 16 MiB a shard. Default 256 MiB */
+    uint64_t free_bytes_min;    /* of the disk: below it writes are refused (resources.h); 0, the default: never */
     uint64_t wal_bytes_max;     /* journal cap of one shard, flushed at half; at least 4 segments. Default 2 GiB */
     uint64_t wal_segment_bytes; /* default 64 MiB */
     int64_t flush_age_ns;       /* a head with rows older than this is flushed. Default 1 h */
@@ -80,8 +81,11 @@ bool imv_engine_flushed(struct imv_engine *engine);
  * was none. Only when options.background is false. */
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
 
+/* Sets the gauges and the shown budgets that are not kept up to date by themselves, before they are printed. Any thread. */
+void imv_engine_observe(struct imv_engine *engine);
+
 /* Why the engine cannot do all it should, for /readyz: the first failure that closed a shard, which stays until a restart;
- * else the failure of a flush that is being tried again, as long as that lasts (a full disk: writers will have to wait).
+ * else that writes are refused for want of space on the disk; else the failure of a flush that is being tried again, as long as that lasts (a full disk: writers will have to wait).
  * IMV_OK: nothing is wrong. Any thread. */
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 

@@ -71,11 +71,13 @@ struct imv_engine {
     const struct imv_clock *clock;
     struct imv_exchange exchange;
     struct imv_budget head_budget, batch_budget, series_cache_budget;
+    struct imv_budget catalog_budget, block_cache_budget, memtable_budget; /* shown: counted elsewhere */
     bool budgets_made;
     _Atomic uint64_t head_generation; /* last given out */
     _Atomic uint64_t flush_ticket;    /* last given out */
     uint32_t shards_count;
     _Atomic bool backup_running;
+    _Atomic int64_t look_at_ns; /* monotonic: when the disk is looked at next */
     _Atomic uint32_t snapshots; /* taken and not released: none may be left at close */
 
     pthread_mutex_t locks[IMV_RANKS];

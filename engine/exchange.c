@@ -9,6 +9,7 @@ imv_status imv_exchange_init(struct imv_exchange *exchange, uint32_t shards, voi
                              void *context, struct imv_error *err) {
     imv_assert(shards >= 1 && shards <= IMV_SHARDS_MAX);
     *exchange = (struct imv_exchange){.shards = shards, .wake = wake, .context = context};
+    pthread_mutex_init(&exchange->refusal_lock, NULL);
     size_t cells = (size_t)shards * shards;
     exchange->cells = aligned_alloc(64, cells * sizeof *exchange->cells);
     exchange->wake_pending = calloc(shards, sizeof *exchange->wake_pending);
@@ -35,6 +36,7 @@ void imv_exchange_release(struct imv_exchange *exchange) {
         for (struct imv_batch *batch; (batch = imv_spsc_pop(queue)) != NULL;) imv_batch_free(batch);
         imv_spsc_release(queue);
     }
+    pthread_mutex_destroy(&exchange->refusal_lock);
     free(exchange->cells);
     free(exchange->wake_pending);
     free(exchange->room_wanted);
@@ -77,4 +79,22 @@ void imv_exchange_fail(struct imv_exchange *exchange, uint32_t shard, const stru
 const struct imv_error *imv_exchange_failure(const struct imv_exchange *exchange, uint32_t shard) {
     const struct imv_exchange_failure *failure = &exchange->failures[shard];
     return atomic_load_explicit(&failure->failed, memory_order_acquire) ? &failure->err : NULL;
+}
+
+void imv_exchange_refuse(struct imv_exchange *exchange, const struct imv_error *reason) {
+    pthread_mutex_lock(&exchange->refusal_lock);
+    if (reason != NULL) exchange->refusal = *reason;
+    atomic_store_explicit(&exchange->refusing, reason != NULL, memory_order_release);
+    pthread_mutex_unlock(&exchange->refusal_lock);
+    if (reason == NULL) imv_exchange_made_room(exchange);
+    for (uint32_t i = 0; i < exchange->shards; i++) imv_exchange_wake(exchange, i);
+}
+
+imv_status imv_exchange_accepts(struct imv_exchange *exchange, struct imv_error *err) {
+    if (!atomic_load_explicit(&exchange->refusing, memory_order_acquire)) return IMV_OK;
+    pthread_mutex_lock(&exchange->refusal_lock);
+    if (err != NULL) *err = exchange->refusal;
+    imv_status status = exchange->refusal.status;
+    pthread_mutex_unlock(&exchange->refusal_lock);
+    return status;
 }

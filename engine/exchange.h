@@ -13,6 +13,8 @@
 #include "engine/catalog.h"
 #include "storage/base/spsc.h"
 
+#include <pthread.h>
+
 struct imv_batch;
 
 enum {
@@ -36,6 +38,9 @@ struct imv_exchange {
     _Atomic bool *room_wanted;             /* one a shard: its writer waits for room in a queue or for batch memory */
     struct imv_exchange_failure *failures; /* one a shard */
     _Atomic bool *wake_pending;            /* one a shard: set by imv_exchange_wake, cleared by imv_exchange_woken */
+    _Atomic bool refusing;                 /* nothing new is taken from outside; what is on its way goes on */
+    struct imv_error refusal;              /* why; guarded by refusal_lock */
+    pthread_mutex_t refusal_lock;
     void (*wake)(void *context, uint32_t shard);
     void *context;
 };
@@ -63,3 +68,8 @@ void imv_exchange_made_room(struct imv_exchange *exchange);
 void imv_exchange_fail(struct imv_exchange *exchange, uint32_t shard, const struct imv_error *err);
 /* Why the shard acknowledges nothing more; NULL when it does. Any thread. */
 const struct imv_error *imv_exchange_failure(const struct imv_exchange *exchange, uint32_t shard);
+
+/* Closes the way in with a reason, or opens it again with NULL; wakes all shards. Any thread. */
+void imv_exchange_refuse(struct imv_exchange *exchange, const struct imv_error *reason);
+/* IMV_OK: rows are taken; else the reason. Any thread. */
+imv_status imv_exchange_accepts(struct imv_exchange *exchange, struct imv_error *err);

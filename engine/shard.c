@@ -4,6 +4,7 @@
 #include "engine/flush.h"
 #include "engine/head.h"
 #include "engine/journal.h"
+#include "engine/resources.h"
 #include "storage/base/assert.h"
 #include "storage/base/log.h"
 #include "storage/base/metrics.h"
@@ -469,6 +470,7 @@ static void journal_release(struct imv_shard *shard) {
 }
 
 void imv_shard_run(struct imv_shard *shard) {
+    imv_resources_look(shard->engine);
     imv_exchange_woken(&shard->engine->exchange, shard->index);
     groups_apply(shard);
     journal_release(shard);

@@ -244,6 +244,7 @@ static bool try_room(struct imv_writer *writer) {
         push_batches(writer, to);
         if (!queue_has_room(&imv_exchange_cell(writer->exchange, to, writer->shard)->queue)) return false;
     }
+    if (imv_exchange_accepts(writer->exchange, NULL) != IMV_OK) return false;
     if (writer->spare == NULL) writer->spare = imv_batch_new(writer->budget, writer->shard, SPARE_BYTES);
     writer->room_known = writer->spare != NULL;
     return writer->room_known;
@@ -253,6 +254,10 @@ bool imv_writer_has_room(struct imv_writer *writer) {
     if (writer->room_known || try_room(writer)) return true;
     imv_exchange_want_room(writer->exchange, writer->shard);
     return try_room(writer);
+}
+
+imv_status imv_writer_accepts(struct imv_writer *writer, struct imv_error *err) {
+    return imv_exchange_accepts(writer->exchange, err);
 }
 
 /* ---- rows ---- */

@@ -117,6 +117,10 @@ void imv_writer_send(struct imv_writer *writer);
  * until it is true again; the engine wakes this shard when that may be so. Cheap: meant to be asked before each row. */
 bool imv_writer_has_room(struct imv_writer *writer);
 
+/* IMV_OK, or IMV_FULL with the reason while nothing new is taken because the disk is nearly full; has_room is false then, and
+ * the shards are woken when that ends. A source that can tell its client does, the others wait. */
+imv_status imv_writer_accepts(struct imv_writer *writer, struct imv_error *err);
+
 /* The position after all rows ended so far, also of those not sent yet. marks has one entry per shard. */
 void imv_writer_mark(const struct imv_writer *writer, uint64_t *marks);
 

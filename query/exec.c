@@ -30,6 +30,11 @@ imv_status imv_exec_fail(struct imv_exec *exec, imv_status status, struct imv_sp
 }
 
 imv_status imv_exec_fail_memory(struct imv_exec *exec) {
+    if (atomic_load_explicit(&exec->budget.refusals_of_parent, memory_order_relaxed) > 0)
+        return imv_query_fail_nowhere(exec->error, IMV_FULL, "ResourceError", "MemoryLimit",
+                                      "the queries that run now need more than their %zu bytes of memory together; try "
+                                      "again later",
+                                      exec->request->memory->bytes_max);
     if (atomic_load_explicit(&exec->budget.refusals, memory_order_relaxed) == 0)
         return imv_query_fail_memory(exec->error);
     return imv_query_fail_nowhere(exec->error, IMV_FULL, "ResourceError", "MemoryLimit",

@@ -20,7 +20,7 @@ static struct imv_exec exec_of(struct imv_engine *engine, const struct imv_query
         .request = request,
         .clock = clock,
         .error = error,
-        .budget = {.name = "query", .bytes_max = request->memory_bytes_max},
+        .budget = {.name = "query", .bytes_max = request->memory_bytes_max, .parent = request->memory},
         .now_ns = imv_clock_wall_ns(clock),
     };
 }

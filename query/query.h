@@ -18,6 +18,7 @@
 struct imv_engine;
 struct imv_workers; /* query/workers.h */
 struct imv_value;   /* query/value.h */
+struct imv_budget;  /* storage/base/budget.h */
 struct imv_column;  /* query/column.h */
 
 enum {
@@ -55,6 +56,7 @@ struct imv_query_request {
     size_t parameters_count;
     int64_t deadline_ns;           /* monotonic; INT64_MAX: none */
     size_t memory_bytes_max;       /* of everything the query holds at once */
+    struct imv_budget *memory;     /* of all queries together, which it must fit too; NULL: none */
     const _Atomic bool *cancelled; /* may be NULL; polled */
     const struct imv_clock *clock; /* NULL: the engine's; now() is fixed per statement */
     struct imv_workers *workers;   /* threads that may help; NULL: none */

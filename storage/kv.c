@@ -15,6 +15,9 @@
  *   no statistics, and `meta` is flushed at close so that its log is dropped.
  * - RocksDB ends the process (an assertion of its file writer) when a write to its log or manifest meets a full disk. So
  *   the free space is looked at before each use, and what could need more than there is says IMV_FULL instead.
+ * - A write that failed latches in RocksDB: all that follow fail, too. So the next write closes the database and opens it
+ *   again, once there is room on the disk and no iterator is left; new iterators wait for that a while, and both give up
+ *   after reopen_wait_ns. What is readable stays so all the time but for the moment of the reopening.
  * - The log's recovery mode tolerates a torn last record, which a power cut leaves, and nothing else. Logs are not
  *   recycled: in a recycled log a bad record in the middle looks like the end.
  */
@@ -22,17 +25,20 @@
 
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"
+#include "storage/base/log.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -50,6 +56,8 @@ enum {
     INFO_LOG_WARN = 2, /* the C API has no name; below it each open logs every option's value */
 };
 
+static const int64_t reopen_wait_ns = INT64_C(2000000000);
+
 enum { DEFAULT_FAMILY = IMV_KV_FAMILIES, ALL_FAMILIES };
 static const char *const family_names[ALL_FAMILIES] = {
     [IMV_KV_META] = "meta", [IMV_KV_CHUNKS] = "chunks", [DEFAULT_FAMILY] = "default"};
@@ -66,10 +74,18 @@ struct rocks {
     rocksdb_envoptions_t *table_env_options;
     rocksdb_ingestexternalfileoptions_t *ingest_options;
     _Atomic uint64_t tables_count; /* names of table files */
+    _Atomic bool latched;          /* a write failed since the database was opened */
+    uint64_t mappings_max;
+    pthread_rwlock_t open_lock; /* held for reading while db is used, for writing while it is exchanged */
+    pthread_mutex_t gate_lock;  /* taken before open_lock */
+    pthread_cond_t gate_moved;
+    uint32_t iterators; /* guarded by gate_lock */
+    bool reopening;     /* guarded by gate_lock: new iterators wait */
 };
 
 struct rocks_iterator {
     struct imv_kv_iterator iterator; /* first */
+    struct rocks *rocks;
     rocksdb_iterator_t *rocksdb;
 };
 
@@ -253,10 +269,20 @@ static imv_status open_database(struct rocks *rocks, struct imv_error *err) {
     return IMV_OK;
 }
 
-static void rocks_free(struct rocks *rocks) {
-    for (int family = 0; family < ALL_FAMILIES; family++)
+static void close_database(struct rocks *rocks) {
+    for (int family = 0; family < ALL_FAMILIES; family++) {
         if (rocks->families[family] != NULL) rocksdb_column_family_handle_destroy(rocks->families[family]);
+        rocks->families[family] = NULL;
+    }
     if (rocks->db != NULL) rocksdb_close(rocks->db);
+    rocks->db = NULL;
+}
+
+static void rocks_free(struct rocks *rocks) {
+    close_database(rocks);
+    pthread_cond_destroy(&rocks->gate_moved);
+    pthread_mutex_destroy(&rocks->gate_lock);
+    pthread_rwlock_destroy(&rocks->open_lock);
     if (rocks->ingest_options != NULL) rocksdb_ingestexternalfileoptions_destroy(rocks->ingest_options);
     if (rocks->table_env_options != NULL) rocksdb_envoptions_destroy(rocks->table_env_options);
     if (rocks->write_options != NULL) rocksdb_writeoptions_destroy(rocks->write_options);
@@ -269,11 +295,32 @@ static void rocks_free(struct rocks *rocks) {
     free(rocks);
 }
 
+static void gate_init(struct rocks *rocks) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&rocks->gate_moved, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&rocks->gate_lock, NULL);
+    pthread_rwlock_init(&rocks->open_lock, NULL);
+}
+
+static uint64_t mappings_max(void) {
+    unsigned long long count = 65530; /* the kernel's default */
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "r");
+    if (file == NULL) return count;
+    if (fscanf(file, "%llu", &count) != 1) count = 65530;
+    fclose(file);
+    return count;
+}
+
 imv_status imv_kv_open(const char *directory, struct imv_kv **kv, struct imv_error *err) {
     *kv = NULL;
     struct rocks *rocks = calloc(1, sizeof *rocks);
     if (rocks == NULL) return imv_fail(err, IMV_NO_MEMORY, "kv: no memory to open %s", directory);
     rocks->kv.ops = &rocks_ops;
+    rocks->mappings_max = mappings_max();
+    gate_init(rocks);
     rocks->directory = strdup(directory);
     imv_status status = IMV_OK;
     if (rocks->directory == NULL) status = imv_fail(err, IMV_NO_MEMORY, "kv: no memory to open %s", directory);
@@ -292,6 +339,10 @@ imv_status imv_kv_open(const char *directory, struct imv_kv **kv, struct imv_err
 
 static void rocks_close(struct imv_kv *kv) {
     struct rocks *rocks = (struct rocks *)kv;
+    if (rocks->db == NULL) {
+        rocks_free(rocks);
+        return;
+    }
     /* All is synced already: this only turns the log into a smaller table file, so a failure loses nothing. */
     rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
     char *text = NULL;
@@ -301,11 +352,72 @@ static void rocks_close(struct imv_kv *kv) {
     rocks_free(rocks);
 }
 
+/* ---- after a failed write ---- */
+
+static struct timespec in_reopen_wait(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t nanoseconds = until.tv_nsec + reopen_wait_ns;
+    return (struct timespec){until.tv_sec + nanoseconds / 1000000000, nanoseconds % 1000000000};
+}
+
+/* Closes and opens the database. Without one, should that fail, everything says so until it succeeds. */
+static imv_status exchange_database(struct rocks *rocks, struct imv_error *err) {
+    pthread_rwlock_wrlock(&rocks->open_lock);
+    close_database(rocks);
+    imv_status status = open_database(rocks, err);
+    if (status == IMV_OK) atomic_store(&rocks->latched, false);
+    pthread_rwlock_unlock(&rocks->open_lock);
+    imv_log(status == IMV_OK ? IMV_LOG_WARN : IMV_LOG_ERROR, "kv", "%s is opened again after a failed write: %s",
+            rocks->directory, status == IMV_OK ? "done" : err->message);
+    return status;
+}
+
+static imv_status reopen(struct rocks *rocks, struct imv_error *err) {
+    struct imv_error local;
+    struct timespec until = in_reopen_wait();
+    IMV_TRY(check_space(rocks->directory, SPACE_BYTES_MIN, err));
+    pthread_mutex_lock(&rocks->gate_lock);
+    rocks->reopening = true;
+    int timed_out = 0;
+    while (rocks->iterators > 0 && timed_out == 0)
+        timed_out = pthread_cond_timedwait(&rocks->gate_moved, &rocks->gate_lock, &until);
+    imv_status status = rocks->iterators > 0            ? imv_fail(err, IMV_BUSY,
+                                                                   "kv: a write to %s failed before, and what is being "
+                                                                              "read keeps it from being opened again",
+                                                                   rocks->directory)
+                        : !atomic_load(&rocks->latched) ? IMV_OK /* another thread did it */
+                                                        : exchange_database(rocks, err != NULL ? err : &local);
+    rocks->reopening = false;
+    pthread_cond_broadcast(&rocks->gate_moved);
+    pthread_mutex_unlock(&rocks->gate_lock);
+    return status;
+}
+
+/* Begins the use of the database, until use_end. */
+static imv_status use_begin(struct rocks *rocks, struct imv_error *err) {
+    pthread_rwlock_rdlock(&rocks->open_lock);
+    if (rocks->db != NULL) return IMV_OK;
+    pthread_rwlock_unlock(&rocks->open_lock);
+    return imv_fail(err, IMV_IO, "kv: %s could not be opened again after a failed write", rocks->directory);
+}
+static void use_end(struct rocks *rocks) { pthread_rwlock_unlock(&rocks->open_lock); }
+
+/* The same for a write, which a failed one before it would make fail. */
+static imv_status write_begin(struct rocks *rocks, struct imv_error *err) {
+    if (atomic_load(&rocks->latched)) IMV_TRY(reopen(rocks, err));
+    return use_begin(rocks, err);
+}
+static imv_status write_end(struct rocks *rocks, imv_status status) {
+    if (status != IMV_OK) atomic_store(&rocks->latched, true);
+    use_end(rocks);
+    return status;
+}
+
 /* ---- reads and writes ---- */
 
-static imv_status rocks_get(struct imv_kv *kv, enum imv_kv_family family, struct imv_str key, struct imv_buffer *value,
-                            struct imv_error *err) {
-    struct rocks *rocks = (struct rocks *)kv;
+static imv_status get_value(struct rocks *rocks, enum imv_kv_family family, struct imv_str key,
+                            struct imv_buffer *value, struct imv_error *err) {
     char *text = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(rocks->db, rocks->read_options[family],
                                                            rocks->families[family], key.data, key.size, &text);
@@ -318,6 +430,15 @@ static imv_status rocks_get(struct imv_kv *kv, enum imv_kv_family family, struct
     bool fits = imv_buffer_append(value, bytes, size);
     rocksdb_pinnableslice_destroy(slice);
     return fits ? IMV_OK : imv_fail(err, IMV_NO_MEMORY, "kv: no room for a value of %zu bytes", size);
+}
+
+static imv_status rocks_get(struct imv_kv *kv, enum imv_kv_family family, struct imv_str key, struct imv_buffer *value,
+                            struct imv_error *err) {
+    struct rocks *rocks = (struct rocks *)kv;
+    IMV_TRY(use_begin(rocks, err));
+    imv_status status = get_value(rocks, family, key, value, err);
+    use_end(rocks);
+    return status;
 }
 
 /* What must be free for a batch: twice its bytes, for the log and the memtable's file, above what always stays free. */
@@ -335,6 +456,7 @@ static imv_status rocks_write(struct imv_kv *kv, const struct imv_kv_change *cha
                               struct imv_error *err) {
     struct rocks *rocks = (struct rocks *)kv;
     IMV_TRY(check_space(rocks->directory, batch_space(changes, count), err));
+    IMV_TRY(write_begin(rocks, err));
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
     for (size_t i = 0; i < count; i++) {
         const struct imv_kv_change *change = &changes[i];
@@ -348,10 +470,26 @@ static imv_status rocks_write(struct imv_kv *kv, const struct imv_kv_change *cha
     char *text = NULL;
     rocksdb_write(rocks->db, rocks->write_options, batch, &text);
     rocksdb_writebatch_destroy(batch);
-    return take_error(text, "write a batch", rocks->directory, err);
+    return write_end(rocks, take_error(text, "write a batch", rocks->directory, err));
 }
 
 /* ---- iterators ---- */
+
+/* A reopening that takes too long, because of those that were there before, is not waited for. */
+static void iterator_count(struct rocks *rocks) {
+    struct timespec until = in_reopen_wait();
+    pthread_mutex_lock(&rocks->gate_lock);
+    while (rocks->reopening && pthread_cond_timedwait(&rocks->gate_moved, &rocks->gate_lock, &until) == 0) {}
+    rocks->iterators++;
+    pthread_mutex_unlock(&rocks->gate_lock);
+}
+
+static void iterator_discount(struct rocks *rocks) {
+    pthread_mutex_lock(&rocks->gate_lock);
+    rocks->iterators--;
+    if (rocks->reopening) pthread_cond_broadcast(&rocks->gate_moved);
+    pthread_mutex_unlock(&rocks->gate_lock);
+}
 
 static imv_status rocks_iterate(struct imv_kv *kv, enum imv_kv_family family, struct imv_kv_iterator **iterator,
                                 struct imv_error *err) {
@@ -359,7 +497,16 @@ static imv_status rocks_iterate(struct imv_kv *kv, enum imv_kv_family family, st
     struct rocks_iterator *made = malloc(sizeof *made);
     if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "kv: no memory for an iterator");
     made->iterator.ops = &rocks_iterator_ops;
+    made->rocks = rocks;
+    iterator_count(rocks);
+    imv_status status = use_begin(rocks, err);
+    if (status != IMV_OK) {
+        iterator_discount(rocks);
+        free(made);
+        return status;
+    }
     made->rocksdb = rocksdb_create_iterator_cf(rocks->db, rocks->read_options[family], rocks->families[family]);
+    use_end(rocks);
     *iterator = &made->iterator;
     return IMV_OK;
 }
@@ -369,6 +516,7 @@ static rocksdb_iterator_t *rocksdb_of(const struct imv_kv_iterator *iterator) {
 }
 static void rocks_iterator_free(struct imv_kv_iterator *iterator) {
     rocksdb_iter_destroy(rocksdb_of(iterator));
+    iterator_discount(((struct rocks_iterator *)iterator)->rocks);
     free(iterator);
 }
 static void rocks_seek(struct imv_kv_iterator *iterator, struct imv_str key) {
@@ -464,11 +612,15 @@ static imv_status rocks_ingest(struct imv_kv *kv, struct imv_kv_table **tables, 
         imv_assert(table->writer == NULL && !table->ingested);
         paths[i] = table->path;
     }
-    char *text = NULL;
-    rocksdb_ingest_external_file_cf(rocks->db, rocks->families[IMV_KV_CHUNKS], paths, count, rocks->ingest_options,
-                                    &text);
+    imv_status status = write_begin(rocks, err);
+    if (status == IMV_OK) {
+        char *text = NULL;
+        rocksdb_ingest_external_file_cf(rocks->db, rocks->families[IMV_KV_CHUNKS], paths, count, rocks->ingest_options,
+                                        &text);
+        status = write_end(rocks, take_error(text, "ingest table files", rocks->directory, err));
+    }
     free(paths);
-    IMV_TRY(take_error(text, "ingest table files", rocks->directory, err));
+    if (status != IMV_OK) return status;
     for (size_t i = 0; i < count; i++) ((struct rocks_table *)tables[i])->ingested = true;
     return IMV_OK;
 }
@@ -489,10 +641,11 @@ static imv_status rocks_drop_range(struct imv_kv *kv, enum imv_kv_family family,
     struct rocks *rocks = (struct rocks *)kv;
     uint8_t last[KEY_BYTES_MAX];
     size_t last_bytes = key_before(to, last);
+    IMV_TRY(write_begin(rocks, err));
     char *text = NULL;
     rocksdb_delete_file_in_range_cf(rocks->db, rocks->families[family], from.data, from.size, (const char *)last,
                                     last_bytes, &text);
-    return take_error(text, "drop a range", rocks->directory, err);
+    return write_end(rocks, take_error(text, "drop a range", rocks->directory, err));
 }
 
 /* ---- checkpoints ---- */
@@ -500,10 +653,12 @@ static imv_status rocks_drop_range(struct imv_kv *kv, enum imv_kv_family family,
 static imv_status rocks_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err) {
     struct rocks *rocks = (struct rocks *)kv;
     IMV_TRY(check_space(rocks->directory, SPACE_BYTES_MIN, err)); /* it flushes `meta` and copies the manifest */
+    IMV_TRY(write_begin(rocks, err));
     char *text = NULL;
     rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(rocks->db, &text);
     if (text == NULL) rocksdb_checkpoint_create(checkpoint, directory, 0, &text);
     if (checkpoint != NULL) rocksdb_checkpoint_object_destroy(checkpoint);
+    use_end(rocks);
     return take_error(text, "make a checkpoint", rocks->directory, err);
 }
 
@@ -529,6 +684,46 @@ static imv_status rocks_space(struct imv_kv *kv, uint64_t *bytes, struct imv_err
     return IMV_OK;
 }
 
+/* ---- what is used ---- */
+
+static uint64_t property(struct rocks *rocks, enum imv_kv_family family, const char *name) {
+    uint64_t value;
+    return rocksdb_property_int_cf(rocks->db, rocks->families[family], name, &value) == 0 ? value : 0;
+}
+
+static uint64_t tables_of(struct rocks *rocks, enum imv_kv_family family) {
+    enum { LEVELS = 7 };
+    uint64_t count = 0;
+    for (int level = 0; level < LEVELS; level++) {
+        char name[48];
+        snprintf(name, sizeof name, "rocksdb.num-files-at-level%d", level);
+        char *text = rocksdb_property_value_cf(rocks->db, rocks->families[family], name);
+        if (text != NULL) count += strtoull(text, NULL, 10);
+        rocksdb_free(text);
+    }
+    return count;
+}
+
+static void rocks_usage(struct imv_kv *kv, struct imv_kv_usage *usage) {
+    struct rocks *rocks = (struct rocks *)kv;
+    if (use_begin(rocks, NULL) != IMV_OK) return;
+    usage->cache_bytes = rocksdb_cache_get_usage(rocks->cache);
+    usage->cache_bytes_max = BLOCK_CACHE_BYTES;
+    usage->memtable_bytes = property(rocks, IMV_KV_META, "rocksdb.cur-size-all-mem-tables");
+    usage->memtable_bytes_max = 2 * META_MEMTABLE_BYTES;
+    for (int family = 0; family < IMV_KV_FAMILIES; family++) {
+        usage->index_bytes += property(rocks, family, "rocksdb.estimate-table-readers-mem");
+        usage->tables += tables_of(rocks, family);
+    }
+    usage->tables_max = rocks->mappings_max;
+    use_end(rocks);
+}
+
+static uint64_t rocks_free_bytes(struct imv_kv *kv) {
+    uint64_t bytes;
+    return space_left(((struct rocks *)kv)->directory, &bytes, NULL) == IMV_OK ? bytes : UINT64_MAX;
+}
+
 static const struct imv_kv_ops rocks_ops = {
     .close = rocks_close,
     .get = rocks_get,
@@ -539,6 +734,8 @@ static const struct imv_kv_ops rocks_ops = {
     .drop_range = rocks_drop_range,
     .checkpoint = rocks_checkpoint,
     .space = rocks_space,
+    .usage = rocks_usage,
+    .free_bytes = rocks_free_bytes,
 };
 static const struct imv_kv_iterator_ops rocks_iterator_ops = {
     .free = rocks_iterator_free,
@@ -624,4 +821,13 @@ imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct im
 
 imv_status imv_kv_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err) {
     return kv->ops->space(kv, bytes, err);
+}
+
+void imv_kv_usage(struct imv_kv *kv, struct imv_kv_usage *usage) {
+    *usage = (struct imv_kv_usage){0};
+    if (kv->ops->usage != NULL) kv->ops->usage(kv, usage);
+}
+
+uint64_t imv_kv_free_bytes(struct imv_kv *kv) {
+    return kv->ops->free_bytes == NULL ? UINT64_MAX : kv->ops->free_bytes(kv);
 }

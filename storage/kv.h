@@ -29,6 +29,14 @@ struct imv_kv_change {
     struct imv_str value; /* data NULL: delete */
 };
 
+/* What the store uses. */
+struct imv_kv_usage {
+    uint64_t cache_bytes, cache_bytes_max;       /* blocks of `meta` */
+    uint64_t memtable_bytes, memtable_bytes_max; /* of `meta` */
+    uint64_t index_bytes;                        /* of open table files, in memory */
+    uint64_t tables, tables_max;                 /* table files; each is a mapping, of which the kernel gives so many */
+};
+
 struct imv_kv_ops {
     void (*close)(struct imv_kv *kv);
     imv_status (*get)(struct imv_kv *kv, enum imv_kv_family family, struct imv_str key, struct imv_buffer *value,
@@ -40,6 +48,8 @@ struct imv_kv_ops {
     imv_status (*ingest)(struct imv_kv *kv, struct imv_kv_table **tables, size_t count, struct imv_error *err);
     imv_status (*drop_range)(struct imv_kv *kv, enum imv_kv_family family, struct imv_str from, struct imv_str to,
                              struct imv_error *err);
+    void (*usage)(struct imv_kv *kv, struct imv_kv_usage *usage); /* NULL: nothing is known */
+    uint64_t (*free_bytes)(struct imv_kv *kv);                    /* NULL: unlimited */
     imv_status (*checkpoint)(struct imv_kv *kv, const char *directory, struct imv_error *err); /* NULL: unsupported */
     imv_status (*space)(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err);
 };
@@ -118,3 +128,7 @@ imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err
 
 /* How many bytes table files may take before the store says IMV_FULL; others may use the disk, too. IMV_IO. */
 imv_status imv_kv_space(struct imv_kv *kv, uint64_t *bytes, struct imv_error *err);
+/* Zeros where nothing is known. Any thread. */
+void imv_kv_usage(struct imv_kv *kv, struct imv_kv_usage *usage);
+/* What others than root may still write on the store's file system; UINT64_MAX when it is unknown or has no bound. */
+uint64_t imv_kv_free_bytes(struct imv_kv *kv);

@@ -24,6 +24,7 @@ struct imv_http_context {
     struct imv_arrow_spare arrow_spare;
     const struct imv_clock *clock;
     uint32_t shards;
-    int64_t query_timeout_ns;      /* the longest a query may run */
-    size_t query_memory_bytes_max; /* of one query */
+    int64_t query_timeout_ns;        /* the longest a query may run */
+    size_t query_memory_bytes_max;   /* of one query */
+    struct imv_budget *query_memory; /* of all queries; NULL: no common limit */
 };

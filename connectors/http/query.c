@@ -321,6 +321,7 @@ static void end(struct imv_http_request *http) {
         .text = imv_buffer_view(&query->body),
         .deadline_ns = imv_clock_monotonic_ns(query->context->clock) + query->context->query_timeout_ns,
         .memory_bytes_max = query->context->query_memory_bytes_max,
+        .memory = query->context->query_memory,
         .cancelled = &query->cancelled,
         .workers = query->context->workers,
     };

@@ -1,6 +1,7 @@
 #include "connectors/http/remote_write.h"
 
 #include "connectors/http/context.h"
+#include "connectors/http/write.h"
 #include "ingest/prometheus.h"
 #include "storage/base/budget.h"
 #include "storage/base/buffer.h"
@@ -106,6 +107,7 @@ static void begin(struct imv_http_request *request) {
         imv_http_reply_error(request, 415, "invalid", refusal);
         return;
     }
+    if (imv_http_refuse_when_full(request, context->writer)) return;
     struct write *write = calloc(1, sizeof *write + context->shards * sizeof *write->marks);
     if (write == NULL) {
         imv_http_reply_error(request, 503, "unavailable", "no memory for a write request");
@@ -215,6 +217,7 @@ static void reply_when_durable(struct imv_http_request *request, struct write *w
 /* Goes on with the request: unpacks it, takes a share of its samples, answers. */
 static void go_on(struct imv_http_request *request) {
     struct write *write = imv_http_state(request);
+    if (!write->marked && imv_http_refuse_when_full(request, write->samples.writer)) return;
     if (!write->unpacked && !unpack(write)) {
         refuse_for_memory(request);
         return;

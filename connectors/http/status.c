@@ -17,6 +17,7 @@ static void nothing(struct imv_http_request *request) { (void)request; }
 static void metrics(struct imv_http_request *request) {
     struct imv_buffer text;
     imv_buffer_init(&text, METRICS_BYTES_MAX);
+    imv_engine_observe(((struct imv_http_context *)imv_http_context(request))->engine);
     imv_metrics_print(&text);
     if (text.failed)
         imv_http_reply_error(request, 503, "unavailable", "no memory to print the metrics");

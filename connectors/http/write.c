@@ -5,6 +5,7 @@
 #include "ingest/feed.h"
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"
+#include "storage/base/metrics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,6 +95,14 @@ static void begin_arrow(struct imv_http_request *request, struct write *write) {
         imv_http_reply_error(request, 503, "unavailable", err.message);
 }
 
+bool imv_http_refuse_when_full(struct imv_http_request *request, struct imv_writer *writer) {
+    struct imv_error err;
+    if (imv_writer_accepts(writer, &err) == IMV_OK) return false;
+    imv_metric_add(IMV_METRIC_requests_refused_full_total, 1);
+    imv_http_reply_error(request, 507, "unavailable", err.message);
+    return true;
+}
+
 static void begin(struct imv_http_request *request) {
     struct imv_http_context *context = imv_http_context(request);
     enum imv_precision precision = IMV_PRECISION_NS;
@@ -105,6 +114,7 @@ static void begin(struct imv_http_request *request) {
         imv_http_reply_error(request, 400, "invalid", text);
         return;
     }
+    if (imv_http_refuse_when_full(request, context->writer)) return;
     struct imv_str encoding = imv_http_header(request, "Content-Encoding");
     bool gzip = encoding.size == 4 && strncasecmp(encoding.data, "gzip", 4) == 0;
     if (encoding.size > 0 && !gzip && !(encoding.size == 8 && strncasecmp(encoding.data, "identity", 8) == 0)) {
@@ -342,6 +352,7 @@ static void end(struct imv_http_request *request) {
 
 static void turn(struct imv_http_request *request) {
     struct write *write = imv_http_state(request);
+    if (!write->marked && imv_http_refuse_when_full(request, write->feed.writer)) return;
     if (write->body_complete && !write->marked) {
         end(request);
     } else if (write->marked) {

@@ -2,7 +2,8 @@
  *
  * The body is streamed into the shard's writer as it arrives, plain or gzip, so its size has no limit and costs no memory.
  * 204 is sent when every row of the request is durable and visible. Bad lines are left out and reported with 400 and the
- * first reasons ("partial write"), after the good ones are durable. 503 when a journal failed: what was sent may or may
+ * first reasons ("partial write"), after the good ones are durable. 507 while the disk is nearly full, at once and
+ * also in the middle of a body. 503 when a journal failed: what was sent may or may
  * not be stored, and may be sent again (rows are identified by series and time).
  *
  * With Content-Type application/vnd.apache.arrow.stream the body is an Arrow IPC stream, and what its columns mean is in
@@ -16,4 +17,10 @@
 
 #include "connectors/http/http.h"
 
+struct imv_writer;
+
 extern const struct imv_http_handler imv_http_write_handler;
+
+/* While the disk is nearly full (imv_writer_accepts) answers 507 with the reason and returns true. A request that is refused
+ * in its middle may be stored in part; as after 503 it may be sent again. */
+bool imv_http_refuse_when_full(struct imv_http_request *request, struct imv_writer *writer);

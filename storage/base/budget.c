@@ -53,8 +53,15 @@ static bool take_here(struct imv_budget *budget, size_t bytes) {
 bool imv_budget_take(struct imv_budget *budget, size_t bytes) {
     if (!take_here(budget, bytes)) return false;
     if (budget->parent == NULL || imv_budget_take(budget->parent, bytes)) return true;
+    atomic_fetch_add_explicit(&budget->refusals_of_parent, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&budget->bytes, bytes, memory_order_relaxed);
     return false;
+}
+
+void imv_budget_show(struct imv_budget *budget, size_t bytes) {
+    atomic_store_explicit(&budget->bytes, bytes, memory_order_relaxed);
+    if (bytes > atomic_load_explicit(&budget->bytes_peak, memory_order_relaxed))
+        atomic_store_explicit(&budget->bytes_peak, bytes, memory_order_relaxed);
 }
 
 void imv_budget_give(struct imv_budget *budget, size_t bytes) {

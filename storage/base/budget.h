@@ -13,11 +13,12 @@
 struct imv_budget {
     const char *name; /* a literal, snake_case: the label in /metrics */
     size_t bytes_max;
-    _Atomic size_t bytes;      /* taken now */
-    _Atomic size_t bytes_peak; /* the most ever taken at once */
-    _Atomic size_t refusals;   /* how often a take was refused */
-    struct imv_budget *parent; /* takes its share from here as well; NULL for a budget of its own */
-    struct imv_budget *next;   /* in the registry; guarded by its lock */
+    _Atomic size_t bytes;              /* taken now */
+    _Atomic size_t bytes_peak;         /* the most ever taken at once */
+    _Atomic size_t refusals;           /* how often a take was refused */
+    _Atomic size_t refusals_of_parent; /* how often a take fitted here and not there */
+    struct imv_budget *parent;         /* takes its share from here as well; NULL for a budget of its own */
+    struct imv_budget *next;           /* in the registry; guarded by its lock */
 };
 
 /* Registers the budget, which must stay in place until imv_budget_release. name must outlive it. */
@@ -35,6 +36,10 @@ bool imv_budget_take(struct imv_budget *budget, size_t bytes);
 
 /* Gives back what was taken. */
 void imv_budget_give(struct imv_budget *budget, size_t bytes);
+
+/* For memory that is counted elsewhere (inside a library, by its own allocator) and only shown here: what is used now. Such
+ * a budget is not taken from; its maximum is what its owner keeps to. */
+void imv_budget_show(struct imv_budget *budget, size_t bytes);
 
 static inline size_t imv_budget_used(struct imv_budget *budget) {
     return atomic_load_explicit(&budget->bytes, memory_order_relaxed);

@@ -101,6 +101,13 @@ imv_status imv_writer_end(struct imv_writer *writer, int64_t timestamp, struct i
     return IMV_OK;
 }
 
+imv_status imv_writer_accepts(struct imv_writer *writer, struct imv_error *err) {
+    (void)writer, (void)err;
+    return IMV_OK;
+}
+
+void imv_engine_observe(struct imv_engine *engine) { (void)engine; }
+
 void imv_writer_abort(struct imv_writer *writer) { (void)writer; }
 bool imv_writer_has_room(struct imv_writer *writer) {
     (void)writer;

@@ -17,6 +17,7 @@ struct rig {
     struct imv_query_error error;
     struct imv_query_statistics statistics;
     size_t memory_bytes_max;
+    struct imv_budget *memory;
     int64_t deadline_ns;
     const _Atomic bool *cancelled;
     const struct imv_clock *clock;
@@ -109,6 +110,7 @@ static inline imv_status rig_run_into(struct rig *rig, const char *text, struct 
                                         .parameters_count = count,
                                         .deadline_ns = rig->deadline_ns,
                                         .memory_bytes_max = rig->memory_bytes_max,
+                                        .memory = rig->memory,
                                         .cancelled = rig->cancelled,
                                         .clock = rig->clock,
                                         .workers = rig->workers,

@@ -494,6 +494,20 @@ Test(exec, memory_is_bounded, .init = setup, .fini = teardown, .timeout = 120) {
     rig_expect(&rig, "RETURN reduce(a = [], x IN range(1, 1000) | [a]) AS r", "ArgumentError/NestingTooDeep");
 }
 
+/* Memory of all queries together is refused as such, and given back whole. */
+Test(exec, memory_of_all_queries_is_bounded, .init = setup, .fini = teardown) {
+    struct imv_budget all;
+    imv_budget_init(&all, "queries", 1 << 20);
+    rig.memory = &all;
+    for (size_t i = 0; i < HEAVY; i++) rig_try(&rig, heavy[i]);
+    cr_expect_gt(all.refusals, 0);
+    cr_expect_eq(rig_try(&rig, "RETURN size(range(1, 200000))"), IMV_FULL);
+    cr_expect_not_null(strstr(rig.error.message, "their 1048576 bytes of memory together"), "%s", rig.error.message);
+    cr_expect_eq(imv_budget_used(&all), 0);
+    rig_expect(&rig, "RETURN 1", "[1]");
+    imv_budget_release(&all);
+}
+
 /* A clock whose monotonic time rises by one each time somebody looks. */
 struct ticking {
     struct imv_clock clock;

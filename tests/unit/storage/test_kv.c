@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -560,5 +561,35 @@ Test(kv, a_checkpoint_is_a_store_of_its_own) {
     imv_kv_close(kv);
     kv = open_kv();
     expect(kv, IMV_KV_META, "one", "11");
+    imv_kv_close(kv);
+}
+
+/* A write that failed does not end the store: when the cause is gone the next write succeeds, with what was acknowledged
+ * before still there, also while something is being read, for which it waits. */
+Test(kv, a_failed_write_is_recovered_from) {
+    static char large[200000];
+    struct imv_kv *kv = open_kv();
+    struct imv_kv_iterator *iterator;
+    memset(large, 'x', sizeof large - 1);
+    struct imv_kv_change first[] = {put("one", "1")}, failing[] = {put("large", large)}, later[] = {put("two", "2")};
+    OK(imv_kv_write(kv, first, 1, &err));
+    struct rlimit before, small;
+    getrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, SIG_IGN);
+    small = (struct rlimit){64 * 1024, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    cr_assert_eq(imv_kv_write(kv, failing, 1, &err), IMV_IO, "%s", err.message);
+    expect(kv, IMV_KV_META, "one", "1");
+    setrlimit(RLIMIT_FSIZE, &before);
+    OK(imv_kv_iterate(kv, IMV_KV_META, &iterator, &err));
+    cr_assert_eq(imv_kv_write(kv, later, 1, &err), IMV_BUSY, "%s", err.message);
+    imv_kv_iterator_free(iterator);
+    OK(imv_kv_write(kv, later, 1, &err));
+    expect(kv, IMV_KV_META, "one", "1");
+    expect(kv, IMV_KV_META, "two", "2");
+    imv_kv_close(kv);
+    kv = open_kv();
+    expect(kv, IMV_KV_META, "one", "1");
+    expect(kv, IMV_KV_META, "two", "2");
     imv_kv_close(kv);
 }

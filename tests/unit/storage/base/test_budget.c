@@ -79,3 +79,34 @@ Test(budget, holds_for_all_threads_together) {
     cr_assert_leq(budget.bytes_peak, 100);
     imv_budget_release(&budget);
 }
+
+/* A take that its own budget would give and the parent refuses is told apart, and leaves neither with anything. */
+Test(budget, a_refusal_of_the_parent_is_told) {
+    struct imv_budget parent, one, other;
+    imv_budget_init(&parent, "test", 100);
+    imv_budget_init_child(&one, &parent, 80);
+    imv_budget_init_child(&other, &parent, 80);
+    cr_assert(imv_budget_take(&one, 70));
+    cr_assert_not(imv_budget_take(&other, 40));
+    cr_assert(other.refusals == 0 && other.refusals_of_parent == 1 && parent.refusals == 1);
+    cr_assert_not(imv_budget_take(&other, 81));
+    cr_assert(other.refusals == 1 && other.refusals_of_parent == 1);
+    cr_assert(imv_budget_take(&other, 30));
+    imv_budget_give(&one, 70);
+    imv_budget_give(&other, 30);
+    cr_assert_eq(imv_budget_used(&parent), 0);
+    imv_budget_release(&one);
+    imv_budget_release(&other);
+    imv_budget_release(&parent);
+}
+
+/* What is counted elsewhere is shown with its peak. */
+Test(budget, what_is_shown_has_a_peak) {
+    struct imv_budget budget;
+    imv_budget_init(&budget, "test", 100);
+    imv_budget_show(&budget, 70);
+    imv_budget_show(&budget, 30);
+    cr_assert(imv_budget_used(&budget) == 30 && budget.bytes_peak == 70);
+    imv_budget_show(&budget, 0);
+    imv_budget_release(&budget);
+}
