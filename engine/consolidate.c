@@ -3,6 +3,7 @@
 #include "engine/chunk_encoder.h"
 #include "engine/consolidate_choice.h"
 #include "engine/cursor.h"
+#include "engine/delete.h"
 #include "engine/engine_internal.h"
 #include "engine/part_writer.h"
 #include "engine/row_collector.h"
@@ -20,6 +21,10 @@ enum {
     INPUT_COLUMNS_MAX = 16 << 10,
     SPACE_BYTES_LEFT = 256 << 20, /* a flush must find room while a job has written all its output */
 };
+/* Of a part with several labels, what one of them is guessed to have. */
+#define OTHER_LABELS_SHARE 0.25
+/* Hundreds of thousands of tombstones over years of parts take half a second. */
+static const int64_t weigh_period_ns = INT64_C(300) * 1000000000;
 static const int64_t retry_delay_min_ns = INT64_C(1000000000), retry_delay_max_ns = INT64_C(300) * 1000000000;
 
 /* Where the walk over the series of one input is. */
@@ -335,6 +340,64 @@ static size_t inputs_max(struct imv_engine *engine, struct imv_part *const *run,
     return most < 2 ? 2 : most;
 }
 
+/* So long after now, or when slots get cold, if that is sooner. */
+static int64_t soon_ns(const struct imv_engine *engine, int64_t period_ns) {
+    int64_t cold_ns = engine->options.cold_ns;
+    return imv_clock_monotonic_ns(engine->clock) + (cold_ns < period_ns ? cold_ns : period_ns);
+}
+
+/* ---- what deletions have left behind ---- */
+
+/* Adds what a tombstone hides of a part, as a share of its rows: the time that both have in common, of one series among
+ * as many as there are chunks. */
+static void part_weigh(struct imv_part *part, const struct imv_tombstone *tombstone) {
+    int64_t from = tombstone->from > part->time_min ? tombstone->from : part->time_min;
+    int64_t last = tombstone->last < part->time_max ? tombstone->last : part->time_max;
+    double common = (double)last - (double)from + 1, length = (double)part->time_max - (double)part->time_min + 1;
+    double series = 1 / (double)part->chunks;
+    if (tombstone->series == (uint32_t)IMV_TOMBSTONE_ALL) {
+        series = part->label_min == part->label_max ? 1 : OTHER_LABELS_SHARE;
+    }
+    double hidden = part->hidden_permille + 1000 * series * common / length;
+    /* At least 1: there is something. */
+    part->hidden_permille = hidden >= 1000 ? 1000 : hidden < 1 ? 1 : (uint32_t)hidden;
+}
+
+static void tombstones_weigh(struct imv_engine *engine, uint32_t shard, const struct imv_deletions *deletions) {
+    const struct imv_parts *parts = engine->meta.parts;
+    bool crowded = deletions->count > IMV_TOMBSTONES_MAX / 2;
+    for (size_t i = 0; i < deletions->count; i++) {
+        const struct imv_tombstone *tombstone = &deletions->items[i];
+        if (tombstone->generation == IMV_GENERATION_PENDING) continue;
+        uint32_t slot_last = imv_slot_of(tombstone->last);
+        for (size_t k = imv_parts_find(parts, imv_slot_of(tombstone->from)); k < parts->count; k++) {
+            struct imv_part *part = parts->items[k];
+            if (part->slot > slot_last) break;
+            if (!imv_tombstone_concerns(tombstone, shard, part)) continue;
+            if (crowded)
+                part->hidden_permille = 1000;
+            else
+                part_weigh(part, tombstone);
+        }
+    }
+}
+
+/* Estimates of all parts how much of them is deleted. FLUSH lock. */
+static void parts_weigh(struct imv_engine *engine) {
+    const struct imv_parts *parts = engine->meta.parts;
+    for (size_t i = 0; i < parts->count; i++) parts->items[i]->hidden_permille = 0;
+    for (uint32_t shard = 0; shard < engine->shards_count; shard++) {
+        imv_engine_lock(engine, IMV_RANK_STATE);
+        struct imv_deletions *deletions = engine->shards[shard].deletions;
+        imv_deletions_retain(deletions);
+        imv_engine_unlock(engine, IMV_RANK_STATE);
+        if (deletions != NULL) tombstones_weigh(engine, shard, deletions);
+        imv_deletions_release(deletions);
+    }
+}
+
+/* ---- choosing ---- */
+
 static size_t run_choose(struct imv_engine *engine, struct imv_part **run, struct imv_error *err) {
     const struct imv_parts *parts = engine->meta.parts;
     struct imv_run_policy policy = {.wall_ns = imv_clock_wall_ns(engine->clock),
@@ -394,6 +457,10 @@ static imv_status job_choose(struct imv_engine *engine, struct imv_error *err) {
     struct imv_part *run[IMV_RUN_PARTS_MAX];
     err->status = IMV_OK;
     imv_engine_lock(engine, IMV_RANK_FLUSH);
+    if (imv_clock_monotonic_ns(engine->clock) >= engine->weigh_at_ns) {
+        engine->weigh_at_ns = soon_ns(engine, weigh_period_ns);
+        parts_weigh(engine);
+    }
     size_t count = run_choose(engine, run, err);
     imv_status status = count > 0 ? space_check(engine, run, count, err) : err->status;
     if (status == IMV_OK && count > 0 && engine->meta.generation == UINT32_MAX) {
@@ -441,12 +508,6 @@ static void job_failed(struct imv_engine *engine, const struct imv_error *err) {
     if (!job->tried) job_end(engine);
 }
 
-static int64_t next_look_ns(const struct imv_engine *engine) {
-    int64_t cold_ns = engine->options.cold_ns;
-    return imv_clock_monotonic_ns(engine->clock) +
-           (cold_ns < IMV_CONSOLIDATE_PERIOD_NS ? cold_ns : IMV_CONSOLIDATE_PERIOD_NS);
-}
-
 imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {
     struct imv_error local;
     if (err == NULL) err = &local;
@@ -457,7 +518,7 @@ imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struc
     if (engine->consolidation == NULL) {
         status = job_choose(engine, err);
         *did_work = status != IMV_OK || engine->consolidation != NULL;
-        if (!*did_work) engine->consolidate_at_ns = next_look_ns(engine);
+        if (!*did_work) engine->consolidate_at_ns = soon_ns(engine, IMV_CONSOLIDATE_PERIOD_NS);
     } else {
         *did_work = true;
         status = job_advance(engine->consolidation, &ended, err);

@@ -11,6 +11,9 @@
  * Precedence. The output gets a generation of its own, for its keys, and the order of the newest part of the run; nothing
  * but the run lies between the run's parts, so rows of older parts lose to it and rows of newer ones win, as before.
  *
+ * Deletions. Their rows go when their parts are rewritten; a part of which they hide much is rewritten for that alone. The
+ * tombstones, which then hide nothing, are dropped by the sweep after the next look at retention.
+ *
  * Locks. The FLUSH lock is held to choose and to record, and not in between: flushes and retention go on. The job holds
  * its inputs' files by its own list of parts. When retention has retired an input meanwhile the job is given up, its
  * output dropped and the rest chosen anew: nothing comes back.

@@ -8,6 +8,7 @@ enum {
     /* 2: a part is rewritten again when what came since is half of it or more, which late data is only in a backfill. */
     SIZE_RATIO = 2,
     ROWS_SMALL = IMV_VECTOR_ROWS,
+    HIDDEN_PERMILLE = 125,
     OVERLAP_PARTS =
         8, /* rows interleave when an eighth of the shorter time range is common; less is jitter at the seam */
 };
@@ -131,11 +132,14 @@ static size_t choose_newest(const struct stretch *stretch, const struct imv_run_
     return count;
 }
 
-/* Rule 4. */
-static size_t choose_scattered(const struct stretch *stretch, struct imv_part **run) {
+static bool in_dead_files(const struct imv_part *part) {
+    return part->group != NULL && atomic_load(&part->group->dead) >= atomic_load(&part->group->live);
+}
+
+/* Rules 4 and 5. */
+static size_t choose_one(const struct stretch *stretch, struct imv_part **run) {
     for (size_t i = 0; i < stretch->count; i++) {
-        const struct imv_part_group *group = stretch->parts[i]->group;
-        if (group == NULL || atomic_load(&group->dead) < atomic_load(&group->live)) continue;
+        if (!in_dead_files(stretch->parts[i]) && stretch->parts[i]->hidden_permille < HIDDEN_PERMILLE) continue;
         run[0] = stretch->parts[i];
         return 1;
     }
@@ -145,7 +149,7 @@ static size_t choose_scattered(const struct stretch *stretch, struct imv_part **
 static size_t choose_cold(const struct stretch *stretch, const struct imv_run_policy *policy, struct imv_part **run) {
     if (!is_cold(stretch, policy)) return 0;
     size_t count = choose_newest(stretch, policy, run);
-    return count > 0 ? count : choose_scattered(stretch, run);
+    return count > 0 ? count : choose_one(stretch, run);
 }
 
 static size_t choose(const struct stretch *stretch, const struct imv_run_policy *policy, bool urgent,

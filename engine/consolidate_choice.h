@@ -25,6 +25,10 @@
  * 4. A scattered part of a cold slot is rewritten, even alone, when at least half of the parts that share its files are
  *    gone: this bounds the dead bytes in shared files to as many as there are live ones. Late rows of this kind are few.
  *
+ * 5. A part of a cold slot is rewritten, even alone, when tombstones hide an eighth of its rows or more, as estimated: so
+ *    deletions cost at most eight times what they free. Fewer hidden rows go with the next run that takes the part, or
+ *    with the slot, unless tombstones get so many that deletions would be refused.
+ *
  * Slots are days at all rates. A shorter slot would only bring forward when it is over, and rule 3 does that by itself;
  * a run is cut into tables anyway, and its memory is that of one series' vectors.
  *

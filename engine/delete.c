@@ -376,7 +376,8 @@ imv_status imv_deletions_seal(struct imv_engine *engine, uint32_t shard, struct 
 
 /* ---- settling ---- */
 
-static bool part_has(const struct imv_part *part, uint32_t shard, const struct imv_tombstone *tombstone) {
+bool imv_tombstone_concerns(const struct imv_tombstone *tombstone, uint32_t shard, const struct imv_part *part) {
+    if (part->generation > tombstone->generation) return false;
     if (tombstone->label < part->label_min || tombstone->label > part->label_max) return false;
     if (tombstone->last < part->time_min || tombstone->from > part->time_max) return false;
     uint64_t first = (uint64_t)shard << 40, last = first | UINT32_MAX;
@@ -384,21 +385,12 @@ static bool part_has(const struct imv_part *part, uint32_t shard, const struct i
     return first <= part->series_max && part->series_min <= last;
 }
 
-/* Whether a part may hold rows that the tombstone hides. Parts lie in order of slot. */
+/* Whether a part may hold rows that the tombstone hides. */
 static bool needed(const struct imv_parts *parts, uint32_t shard, const struct imv_tombstone *tombstone) {
-    size_t low = 0, high = parts->count;
-    uint32_t slot = imv_slot_of(tombstone->from);
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (parts->items[middle]->slot < slot)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    size_t low = imv_parts_find(parts, imv_slot_of(tombstone->from));
     uint32_t slot_last = imv_slot_of(tombstone->last);
     for (size_t i = low; i < parts->count && parts->items[i]->slot <= slot_last; i++) {
-        const struct imv_part *part = parts->items[i];
-        if (part->generation <= tombstone->generation && part_has(part, shard, tombstone)) return true;
+        if (imv_tombstone_concerns(tombstone, shard, parts->items[i])) return true;
     }
     return false;
 }

@@ -75,5 +75,8 @@ imv_status imv_deletions_settle(struct imv_engine *engine, uint32_t shard, uint6
 void imv_deletions_settled(struct imv_engine *engine, uint32_t shard, struct imv_settlement *settlement);
 void imv_settlement_release(struct imv_settlement *settlement);
 
+/* Whether a part may hold rows that a tombstone of the shard hides. */
+bool imv_tombstone_concerns(const struct imv_tombstone *tombstone, uint32_t shard, const struct imv_part *part);
+
 /* After parts are gone: drops what no part needs any more, in all shards. */
 imv_status imv_deletions_sweep(struct imv_engine *engine, struct imv_error *err);

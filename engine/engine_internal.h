@@ -96,6 +96,7 @@ struct imv_engine {
     /* ---- background steps only ---- */
     struct imv_consolidation *consolidation; /* the job at hand, or NULL */
     int64_t consolidate_at_ns;               /* monotonic: when to go on or to look for the next */
+    int64_t weigh_at_ns;                     /* monotonic: when to estimate next what tombstones hide of parts */
     int64_t consolidate_delay_ns;            /* after failures in a row */
 };
 

@@ -142,6 +142,18 @@ imv_status imv_parts_new(const struct imv_parts *old, struct imv_part *const *ad
     return IMV_OK;
 }
 
+size_t imv_parts_find(const struct imv_parts *parts, uint32_t slot) {
+    size_t low = 0, high = parts->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (parts->items[middle]->slot < slot)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 void imv_parts_abandon(struct imv_parts *parts) {
     for (size_t i = 0; i < parts->count; i++) atomic_fetch_sub(&parts->items[i]->references, 1);
     free(parts);

@@ -54,6 +54,7 @@ struct imv_part {
     uint64_t rows, chunks, bytes;
     struct imv_part_group *group; /* of a scattered part, else NULL */
     int64_t made_at_ns;           /* monotonic; INT64_MIN: before the engine was opened */
+    uint32_t hidden_permille;     /* of its rows, estimated: hidden by tombstones (consolidate.c); FLUSH lock */
     bool unfit;                   /* a chunk of it could not be read: left alone until the next start; FLUSH lock */
     _Atomic uint32_t references;  /* lists that hold it */
     _Atomic bool retired;         /* to be dropped from the store with the last reference */
@@ -91,6 +92,8 @@ void imv_part_free(struct imv_part *part);
  * caller's. Takes over the added parts (without references) when it succeeds. IMV_NO_MEMORY. */
 imv_status imv_parts_new(const struct imv_parts *old, struct imv_part *const *added, size_t added_count,
                          struct imv_parts **parts, struct imv_error *err);
+/* Index of the first part of the slot or of a later one. */
+size_t imv_parts_find(const struct imv_parts *parts, uint32_t slot);
 /* Undoes imv_parts_new for a list that nobody has seen: the added parts are the caller's again. */
 void imv_parts_abandon(struct imv_parts *parts);
 void imv_parts_retain(struct imv_parts *parts);

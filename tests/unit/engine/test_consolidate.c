@@ -567,3 +567,93 @@ Test(consolidate, shared_files_of_scattered_rows_are_freed, .init = simulated, .
                  parts_count(IMV_TIER_FRESH) + parts_count(IMV_TIER_CONSOLIDATED));
     cr_assert_eq(part_rows(), DAYS + DAYS / 2 - 1 + DAYS / 2 + 1);
 }
+
+/* ---- deletions ---- */
+
+/* Deletes the rows of the first `days` days of all series of a label, and waits for it. */
+static void delete_days(uint32_t label, uint32_t days) {
+    struct model_deletion deletion = {0};
+    int64_t from = model_time(0) - model_time(0) % HARNESS_DAY;
+    ok(model_delete(&harness, &model, &deletion, label, NULL, from, from + days * HARNESS_DAY - 1, &err));
+    cr_assert(harness_settle(&harness));
+    ok(imv_engine_delete_wait(harness.engine, deletion.request, 0, &err));
+    model_delete_end(&model, &deletion, true);
+}
+
+static uint64_t rows_in_model(void) {
+    uint64_t rows = 0;
+    struct imv_snapshot *snapshot = take();
+    struct model_view *view = malloc(sizeof *view);
+    ok(model_read(snapshot, view, &err));
+    for (uint32_t s = 0; s < HARNESS_SERIES; s++) {
+        for (uint32_t t = 0; t < HARNESS_TIMES; t++) rows += view->present[s][t][0] || view->present[s][t][1];
+    }
+    free(view);
+    imv_snapshot_release(snapshot);
+    return rows;
+}
+
+static size_t tombstones_count(void) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < harness.shards; i++) {
+        const struct imv_deletions *deletions = harness.engine->shards[i].deletions;
+        if (deletions != NULL) count += deletions->count;
+    }
+    return count;
+}
+
+Test(consolidate, deleted_rows_leave_the_parts_and_tombstones_go, .init = simulated, .fini = simulated_end) {
+    /* A part of which a deletion hides much is rewritten without those rows, even when it is alone in its slot; then the
+     * tombstone is not needed any more. What was written after the deletion stays. */
+    ok(harness_open(&harness, &err));
+    put_everywhere(0, 40);
+    flush();
+    consolidate();
+    delete_days(0, 2);
+    cr_assert_gt(tombstones_count(), 0);
+    put_everywhere(4, 8);
+    cr_assert(model_holds(&harness, &model, false));
+    flush();
+    cr_assert(model_holds(&harness, &model, false));
+    for (int i = 0; i < 4; i++) consolidate();
+    cr_assert(model_holds(&harness, &model, false));
+    cr_assert_eq(part_rows(), rows_in_model());
+    cr_assert_eq(tombstones_count(), 0);
+    open_again();
+    cr_assert(model_holds(&harness, &model, false));
+    cr_assert_eq(tombstones_count(), 0);
+    /* Everything; the next flush, of other rows, gives the tombstones their generation. */
+    delete_days(0, HARNESS_DAYS);
+    delete_days(1, HARNESS_DAYS);
+    put_everywhere(0, 1);
+    flush();
+    for (int i = 0; i < 4; i++) consolidate();
+    cr_assert(model_holds(&harness, &model, false));
+    cr_assert_eq(part_rows(), HARNESS_SERIES);
+    cr_assert_eq(tombstones_count(), 0);
+}
+
+Test(consolidate, a_deletion_in_the_middle_holds, .init = simulated, .fini = simulated_end) {
+    /* Rows deleted before any step of a job are gone after it, and what is written after the deletion is not. */
+    int steps = 1;
+    for (bool under_way = true; under_way; steps++) {
+        ok(harness_open(&harness, &err));
+        for (int i = 0; i < 2; i++) {
+            put_everywhere(0, 40);
+            flush();
+        }
+        under_way = job_begin(steps);
+        delete_days(0, 3);
+        cr_assert(model_holds(&harness, &model, false));
+        put_everywhere(1, 6);
+        if (steps % 2 == 0) flush();
+        for (bool did_work = true; did_work;) ok(imv_consolidate_step(harness.engine, &did_work, &err));
+        cr_assert(model_holds(&harness, &model, false));
+        flush();
+        cr_assert(model_holds(&harness, &model, false));
+        open_again();
+        for (int i = 0; i < 3; i++) consolidate();
+        cr_assert(model_holds(&harness, &model, false));
+        harness_close(&harness);
+    }
+}

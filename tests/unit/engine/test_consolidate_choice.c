@@ -162,6 +162,17 @@ Test(choice, a_scattered_part_moves_when_most_of_its_file_is_dead, .init = init,
     cr_assert_eq(choose(), 0);
 }
 
+Test(choice, a_part_of_which_much_is_deleted_is_rewritten, .init = init, .fini = fini) {
+    /* Alone in its slot or not, when an eighth of its rows are hidden, and not when fewer are. */
+    struct imv_part *part = add(IMV_TIER_CONSOLIDATED, 8, 0, 24, 8640);
+    part->hidden_permille = 124;
+    cr_assert_eq(choose(), 0);
+    part->hidden_permille = 125;
+    cr_assert_eq(choose(), 1);
+    policy.wall_ns = 8 * IMV_SLOT_NS;
+    cr_assert_eq(choose(), 0);
+}
+
 /* Replaces a run by one part, as consolidation would when rows neither double nor vanish. */
 static uint64_t rewrite(size_t count) {
     struct imv_part *part = imv_part_new(IMV_TIER_CONSOLIDATED, NULL);
