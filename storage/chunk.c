@@ -721,20 +721,63 @@ void imv_chunk_aggregate_cells(imv_type type, const uint64_t *cells, const uint6
         imv_chunk_statistics_gather(type, there, count, out);
 }
 
+/* Cuts runs to count cells from `from` on. Returns how many are left, moved to the front. */
+static size_t cut_runs(uint64_t *values, uint64_t *lengths, size_t runs, size_t from, size_t count) {
+    size_t kept = 0, row = 0;
+    for (size_t run = 0; run < runs; run++) {
+        size_t start = row > from ? row : from, end = row + lengths[run];
+        row = end;
+        if (end > from + count) end = from + count;
+        if (start >= end) continue;
+        values[kept] = values[run];
+        lengths[kept++] = end - start;
+    }
+    return kept;
+}
+
+/* Answers from the encoding of a vector whose rows all have values; false where the codec does not allow it. */
+static bool aggregate_encoding(const struct imv_chunk *chunk, const struct piece *piece, uint32_t rows,
+                               uint32_t row_from, uint32_t row_count, struct imv_chunk_statistics *out) {
+    const uint8_t *from = chunk->data + piece->data_start, *end = chunk->data + piece->data_end;
+    uint64_t values[IMV_VECTOR_ROWS], lengths[IMV_VECTOR_ROWS], first, step;
+    size_t runs = 0;
+    if (piece->type == IMV_STRING || row_count == 0) return false;
+    if (piece->codec == IMV_CODEC_LINEAR && imv_linear_read(from, end, &first, &step))
+        return imv_chunk_statistics_of_line(piece->type, first + step * row_from, step, row_count, out);
+    if (piece->codec == IMV_CODEC_RLE) runs = imv_rle_read(from, end, 0, rows, values, lengths);
+    if (piece->codec == IMV_CODEC_CONST && imv_codec_decode(piece->codec, from, end, 0, 1, values)) {
+        lengths[0] = rows;
+        runs = 1;
+    }
+    if (runs == 0) return false;
+    runs = cut_runs(values, lengths, runs, row_from, row_count);
+    for (size_t run = 0; run < runs && piece->type == IMV_BOOLEAN; run++)
+        if (values[run] > 1) return false;
+    imv_chunk_statistics_of_runs(piece->type, values, lengths, runs, out);
+    return true;
+}
+
+static size_t count_range(const uint64_t *valid, uint32_t row_from, uint32_t row_count) {
+    size_t count = 0;
+    for (uint32_t row = row_from; row < row_from + row_count; row++) count += imv_bit_get(valid, row);
+    return count;
+}
+
 imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t row_from,
                                       uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err) {
-    uint32_t rows = imv_chunk_vector_rows(chunk, vector);
+    uint32_t rows = imv_chunk_vector_rows(chunk, vector), count;
     imv_assert(row_from <= rows && row_count <= rows - row_from);
     if (row_count == rows) return statistics_of(chunk, index, vector, out, err);
+    struct piece piece = column_piece(chunk, index, vector);
+    IMV_TRY(check_piece(chunk, &piece, (size_t)(index + 1) * chunk->vectors + vector, err));
+    if (!piece.nulls && aggregate_encoding(chunk, &piece, rows, row_from, row_count, out)) return IMV_OK;
     uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
-    bool all_valid;
-    struct imv_arena arena;
-    imv_arena_init(&arena, 64 << 10, NULL);
-    imv_status status = imv_chunk_decode_column(chunk, index, vector, cells, valid, &all_valid, &arena, err);
-    imv_arena_release(&arena);
-    IMV_TRY(status);
-    imv_type type = imv_chunk_column_type(chunk, index);
-    imv_chunk_aggregate_cells(type, cells, all_valid ? NULL : valid, row_from, row_count, out);
+    bool is_string = piece.type == IMV_STRING;
+    IMV_TRY(decode_dense(chunk, &piece, rows, is_string ? NULL : cells, valid, &count, NULL, err));
+    /* Values stand close together: those of the range follow those of the rows before it. */
+    size_t before = count == rows ? row_from : count_range(valid, 0, row_from);
+    size_t inside = count == rows ? row_count : count_range(valid, row_from, row_count);
+    imv_chunk_statistics_gather(piece.type, cells + before, inside, out);
     return IMV_OK;
 }
 

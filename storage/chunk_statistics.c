@@ -75,6 +75,53 @@ void imv_chunk_statistics_gather(imv_type type, const uint64_t *cells, size_t co
         gather_integers(cells, count, type == IMV_UINTEGER, statistics);
 }
 
+static imv_int128 integer_of(imv_type type, uint64_t cell) {
+    return type == IMV_UINTEGER ? (imv_int128)cell : (imv_int128)(int64_t)cell;
+}
+
+/* A product of a double and a small number is a pair that is exact, but where it leaves the range: then it is a sum. */
+static void add_repeated(struct imv_sum *sum, double value, uint64_t times) {
+    struct imv_sum product = {.high = value * (double)times};
+    product.low = fma(value, (double)times, -product.high);
+    if (isfinite(product.high))
+        imv_sum_merge(sum, &product);
+    else
+        for (uint64_t i = 0; i < times; i++) imv_sum_add(sum, value);
+}
+
+/* Minimum, maximum and ends do not depend on how often a value is there. */
+void imv_chunk_statistics_of_runs(imv_type type, const uint64_t *values, const uint64_t *lengths, size_t runs,
+                                  struct imv_chunk_statistics *statistics) {
+    imv_chunk_statistics_gather(type, values, runs, statistics);
+    statistics->count = statistics->nan_count = 0;
+    statistics->sum_float = (struct imv_sum){0};
+    statistics->sum_integer = 0;
+    for (size_t run = 0; run < runs; run++) {
+        statistics->count += (uint32_t)lengths[run];
+        if (type != IMV_FLOAT)
+            statistics->sum_integer += integer_of(type, values[run]) * (imv_int128)lengths[run];
+        else if (isnan(imv_cell_float(values[run])))
+            statistics->nan_count += (uint32_t)lengths[run];
+        else
+            add_repeated(&statistics->sum_float, imv_cell_float(values[run]), lengths[run]);
+    }
+}
+
+bool imv_chunk_statistics_of_line(imv_type type, uint64_t first, uint64_t step, size_t count,
+                                  struct imv_chunk_statistics *statistics) {
+    imv_int128 start = integer_of(type, first), by = (imv_int128)(int64_t)step;
+    imv_int128 end = start + by * (imv_int128)(count - 1);
+    imv_int128 least = type == IMV_UINTEGER ? 0 : (imv_int128)INT64_MIN;
+    imv_int128 most = type == IMV_UINTEGER ? (imv_int128)UINT64_MAX : (imv_int128)INT64_MAX;
+    if (end < least || end > most) return false;
+    uint64_t last = (uint64_t)end;
+    *statistics = (struct imv_chunk_statistics){.count = (uint32_t)count, .first = first, .last = last};
+    statistics->min = by < 0 ? last : first;
+    statistics->max = by < 0 ? first : last;
+    statistics->sum_integer = (start + end) * (imv_int128)count / 2; /* one of the factors is even */
+    return true;
+}
+
 /* ---- numbers ---- */
 
 static uint8_t *put_zigzag(uint8_t *to, int64_t number) { return imv_put_varint(to, imv_zigzag(number)); }
@@ -200,16 +247,12 @@ static uint8_t *put_floats(uint8_t *to, const struct imv_chunk_statistics *stati
     return put_low(to, sum->low, sum->high);
 }
 
-static imv_int128 least_of(imv_type type, uint64_t cell) {
-    return type == IMV_UINTEGER ? (imv_int128)cell : (imv_int128)(int64_t)cell;
-}
-
 static uint8_t *put_integers(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics, bool same) {
     const uint64_t cells[4] = {statistics->min, statistics->max, statistics->first, statistics->last};
     to = put_range(to, cells, same);
     if (same) return to;
     return put_sum(
-        to, (uint128)(statistics->sum_integer - least_of(type, statistics->min) * (imv_int128)statistics->count));
+        to, (uint128)(statistics->sum_integer - integer_of(type, statistics->min) * (imv_int128)statistics->count));
 }
 
 static bool is_same(const struct imv_chunk_statistics *statistics) {
@@ -301,7 +344,8 @@ static const uint8_t *get_integers(const uint8_t *from, const uint8_t *end, unsi
     set_range(statistics, cells);
     uint128 above = 0;
     if ((flags & SAME) == 0) from = get_sum(from, end, &above);
-    statistics->sum_integer = (imv_int128)((uint128)(least_of(type, cells[0]) * (imv_int128)statistics->count) + above);
+    statistics->sum_integer =
+        (imv_int128)((uint128)(integer_of(type, cells[0]) * (imv_int128)statistics->count) + above);
     return from;
 }
 

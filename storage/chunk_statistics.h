@@ -28,6 +28,14 @@ enum { IMV_CHUNK_STATISTICS_BYTES_MAX = 96 };
 void imv_chunk_statistics_gather(imv_type type, const uint64_t *cells, size_t count,
                                  struct imv_chunk_statistics *statistics);
 
+/* The same of runs of equal values (at least one run, no length 0), without writing them out. */
+void imv_chunk_statistics_of_runs(imv_type type, const uint64_t *values, const uint64_t *lengths, size_t runs,
+                                  struct imv_chunk_statistics *statistics);
+
+/* The same of count (at least 1) integers first + i * step. False when they wrap around: then nothing is filled in. */
+bool imv_chunk_statistics_of_line(imv_type type, uint64_t first, uint64_t step, size_t count,
+                                  struct imv_chunk_statistics *statistics);
+
 /* Writes at most IMV_CHUNK_STATISTICS_BYTES_MAX bytes; rows counts those without a value too. Returns the byte after. */
 uint8_t *imv_chunk_statistics_put(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics,
                                   uint32_t rows);

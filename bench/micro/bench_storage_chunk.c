@@ -287,6 +287,19 @@ static void summarize_chunk(void *context) {
     if (sum == 1) abort();
 }
 
+/* All rows but the first of every vector, which stored statistics do not answer. */
+static void aggregate_chunk(void *context) {
+    struct chunk_work *work = context;
+    struct imv_chunk chunk;
+    struct imv_chunk_statistics statistics;
+    if (imv_chunk_open(work->out.data, work->out.size, &work->id, &chunk, NULL) != IMV_OK) abort();
+    for (uint32_t vector = 0; vector < chunk.vectors; vector++)
+        for (uint32_t index = 0; index < COLUMNS; index++)
+            if (imv_chunk_aggregate_column(&chunk, index, vector, 1, imv_chunk_vector_rows(&chunk, vector) - 1,
+                                           &statistics, NULL) != IMV_OK)
+                abort();
+}
+
 static void run_chunks(void) {
     static struct chunk_work work;
     static const size_t rows[] = {100, 720, 1024, 8192};
@@ -302,10 +315,10 @@ static void run_chunks(void) {
             work.columns[k] = (struct imv_chunk_column){k, {IMV_INTEGER, work.cells[k], NULL}};
         }
         double values = (double)work.rows * COLUMNS, encoding = rate(encode_chunk, &work, values);
-        printf(
-            "chunk  %4zu rows %6zu bytes %.4f bytes/value  encode %5.0f M/s  decode %5.0f M/s  statistics %6.0f M/s\n",
-            work.rows, work.out.size, (double)work.out.size / values, encoding, rate(decode_chunk, &work, values),
-            rate(summarize_chunk, &work, values));
+        printf("chunk  %4zu rows %6zu bytes %.4f bytes/value  encode %5.0f M/s  decode %5.0f M/s  aggregate %5.0f M/s  "
+               "statistics %6.0f M/s\n",
+               work.rows, work.out.size, (double)work.out.size / values, encoding, rate(decode_chunk, &work, values),
+               rate(aggregate_chunk, &work, values), rate(summarize_chunk, &work, values));
     }
     imv_buffer_release(&work.out);
 }

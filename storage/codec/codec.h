@@ -104,6 +104,13 @@ size_t imv_codec_inner_bytes(const struct imv_codec_input *input);
 uint8_t *imv_codec_inner_encode(const struct imv_codec_input *input, uint8_t *to);
 bool imv_codec_inner_decode(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells);
 
+/* The runs of equal cells of an RLE encoding at a level: at most count, which values and lengths have room for. Returns
+ * how many there are; 0 when it is no encoding of count cells. */
+size_t imv_rle_read(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *values,
+                    uint64_t *lengths);
+/* What a LINEAR encoding says: cell i is first + i * step modulo 2^64. False: not an encoding. */
+bool imv_linear_read(const uint8_t *from, const uint8_t *end, uint64_t *first, uint64_t *step);
+
 extern const struct imv_codec imv_codec_raw, imv_codec_const, imv_codec_linear, imv_codec_for, imv_codec_delta,
     imv_codec_dod, imv_codec_alp, imv_codec_rle, imv_codec_dict;
 

@@ -22,13 +22,19 @@ static uint8_t *encode_linear(const struct imv_codec_input *input, const struct 
     return imv_put_varint(to, imv_zigzag((int64_t)(input->cells[1] - input->cells[0])));
 }
 
+bool imv_linear_read(const uint8_t *from, const uint8_t *end, uint64_t *first, uint64_t *step) {
+    uint64_t numbers[2] = {0};
+    from = imv_get_varint(from, end, &numbers[0]);
+    if (from == NULL || imv_get_varint(from, end, &numbers[1]) != end) return false;
+    *first = (uint64_t)imv_unzigzag(numbers[0]);
+    *step = (uint64_t)imv_unzigzag(numbers[1]);
+    return true;
+}
+
 static bool decode_linear(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
     (void)level;
-    uint64_t first = 0, step = 0;
-    from = imv_get_varint(from, end, &first);
-    if (from == NULL || imv_get_varint(from, end, &step) != end) return false;
-    first = (uint64_t)imv_unzigzag(first);
-    step = (uint64_t)imv_unzigzag(step);
+    uint64_t first, step;
+    if (!imv_linear_read(from, end, &first, &step)) return false;
     for (size_t i = 0; i < count; i++, first += step) cells[i] = first;
     return true;
 }

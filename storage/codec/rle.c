@@ -47,18 +47,27 @@ static uint8_t *encode_rle(const struct imv_codec_input *input, const struct imv
     return imv_codec_inner_encode(&runs_input, to);
 }
 
-static bool decode_rle(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
-    uint64_t runs, values[IMV_PACK_COUNT_MAX], lengths[IMV_PACK_COUNT_MAX];
+size_t imv_rle_read(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *values,
+                    uint64_t *lengths) {
+    uint64_t runs;
     from = imv_get_varint(from, end, &runs);
-    if (from == NULL || runs == 0 || runs > count) return false;
+    if (from == NULL || runs == 0 || runs > count) return 0;
     from = imv_pack_read(from, end, runs, lengths);
-    if (from == NULL || !imv_codec_inner_decode(from, end, level + 1, runs, values)) return false;
+    if (from == NULL || !imv_codec_inner_decode(from, end, level + 1, runs, values)) return 0;
     size_t filled = 0;
     for (size_t run = 0; run < runs; run++) {
-        if (lengths[run] >= count - filled) return false;
-        for (size_t last = filled + lengths[run]; filled <= last; filled++) cells[filled] = values[run];
+        if (lengths[run] >= count - filled) return 0;
+        filled += ++lengths[run];
     }
-    return filled == count;
+    return filled == count ? runs : 0;
+}
+
+static bool decode_rle(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
+    uint64_t values[IMV_PACK_COUNT_MAX], lengths[IMV_PACK_COUNT_MAX];
+    size_t runs = imv_rle_read(from, end, level, count, values, lengths), filled = 0;
+    for (size_t run = 0; run < runs; run++)
+        for (size_t last = filled + lengths[run]; filled < last; filled++) cells[filled] = values[run];
+    return runs > 0;
 }
 
 const struct imv_codec imv_codec_rle = {
