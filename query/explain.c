@@ -162,9 +162,11 @@ static void describe_sort(const struct imv_plan *plan, struct imv_buffer *out) {
     if (plan->kind != IMV_PLAN_TOP) return;
     imv_buffer_append_str(out, IMV_STR(" LIMIT "));
     imv_expr_print(out, plan->sort.limit);
-    if (plan->sort.skip == NULL) return;
-    imv_buffer_append_str(out, IMV_STR(" + "));
-    imv_expr_print(out, plan->sort.skip);
+    if (plan->sort.skip != NULL) {
+        imv_buffer_append_str(out, IMV_STR(" + "));
+        imv_expr_print(out, plan->sort.skip);
+    }
+    if (plan->sort.is_recent) imv_buffer_append_str(out, IMV_STR(", newest samples first"));
 }
 
 void imv_plan_describe(const struct imv_plan *plan, struct imv_buffer *out) {

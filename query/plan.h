@@ -164,6 +164,7 @@ struct imv_plan {
             const struct imv_sort_key *keys;
             uint32_t keys_count;
             const struct imv_expr *skip, *limit; /* Top: how many rows it keeps; skip may be NULL */
+            bool is_recent; /* Top: by the time of samples, the newest first, so those are to be read first */
         } sort;
         const struct imv_expr *count; /* Skip, Limit */
         struct {

@@ -47,7 +47,7 @@ struct imv_query_parameter {
 enum imv_query_shortcut {
     IMV_QUERY_BUCKETS = 1, /* aggregates of windows from the scan (opt/push_buckets.c) */
     IMV_QUERY_RANGES = 4,  /* vectors whose statistics no filter meets (opt/push_ranges.c) */
-    IMV_QUERY_RECENT = 2,  /* the newest windows first (opt/recent_windows.c) */
+    IMV_QUERY_RECENT = 2,  /* the newest windows or samples first (opt/recent_windows.c, recent_samples.c) */
 };
 
 struct imv_query_request {

@@ -1,4 +1,4 @@
-/* sample_scan.h - what the Aggregate asks of a SampleScan below it: the newest windows first. */
+/* sample_scan.h - what Aggregate and Top ask of a SampleScan below them: the newest windows or samples first. */
 #pragma once
 
 #include "query/ops/operator.h"

@@ -161,14 +161,37 @@ static imv_status add_batch(struct sort *sort, struct imv_row_batch *batch) {
     return IMV_OK;
 }
 
-static imv_status sort_all(struct sort *sort) {
+static imv_status pull_rows(struct sort *sort) {
     struct imv_row_batch *batch;
-    if (sort->limit != NULL) IMV_TRY(imv_top_count(sort->op.exec, sort->skip, sort->limit, &sort->keep));
     for (;;) {
         IMV_TRY(imv_operator_next(sort->op.input, &batch));
-        if (batch == NULL) break;
+        if (batch == NULL) return IMV_OK;
         IMV_TRY(add_batch(sort, batch));
     }
+}
+
+/* Reads the samples of the newest minute first, and while there are fewer rows than are kept those of eight times as long
+ * before: what is older sorts behind. */
+static imv_status pull_recent(struct sort *sort) {
+    const int64_t minute_ns = INT64_C(60) * 1000000000;
+    struct imv_operator *scan = sort->op.input;
+    while (scan->plan->kind != IMV_PLAN_SAMPLE_SCAN) scan = scan->input;
+    int64_t first, last, newest = imv_snapshot_newest(sort->op.exec->snapshot);
+    IMV_TRY(imv_sample_scan_range(scan, &first, &last));
+    if (last > newest) last = newest;
+    for (int64_t span = minute_ns;; span = span > INT64_MAX / 8 ? INT64_MAX : span * 8) {
+        int64_t from;
+        if (__builtin_sub_overflow(last, span, &from) || span == INT64_MAX) from = INT64_MIN;
+        IMV_TRY(imv_sample_scan_narrow(scan, from, last));
+        IMV_TRY(pull_rows(sort));
+        if (from <= first || sort->rows_count >= sort->keep) return IMV_OK;
+        last = from - 1;
+    }
+}
+
+static imv_status sort_all(struct sort *sort) {
+    if (sort->limit != NULL) IMV_TRY(imv_top_count(sort->op.exec, sort->skip, sort->limit, &sort->keep));
+    IMV_TRY(sort->op.plan->sort.is_recent ? pull_recent(sort) : pull_rows(sort));
     sort->sorted = true;
     return order_rows(sort);
 }

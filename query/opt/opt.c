@@ -15,5 +15,6 @@ imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan) {
     IMV_TRY(imv_rule_push_buckets(exec, plan));
     IMV_TRY(imv_rule_top(exec, plan));
     IMV_TRY(imv_rule_recent_windows(exec, plan));
+    IMV_TRY(imv_rule_recent_samples(exec, plan));
     return imv_rule_needed_slots(exec, plan);
 }

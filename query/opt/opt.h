@@ -9,6 +9,7 @@
  *                      where it can; the Aggregate folds its buckets instead of rows
  *     top              ORDER BY with LIMIT keeps only the rows that can be among the first
  *     recent_windows   ORDER BY window.start DESC with LIMIT reads the newest windows first and ends when there are enough
+ *     recent_samples   ORDER BY the time of samples DESC with LIMIT does the same with samples
  *     needed_slots     each operator learns which slots are read above it
  *
  * A rule keeps the rows that come out, and their order; an aggregate that would have failed in a window that is not shown
@@ -25,7 +26,10 @@ imv_status imv_optimize(struct imv_exec *exec, struct imv_plan **plan);
 
 typedef imv_status imv_rule(struct imv_exec *exec, struct imv_plan **plan);
 imv_rule imv_rule_push_filters, imv_rule_tag_conditions, imv_rule_time_bounds, imv_rule_push_ranges,
-    imv_rule_push_buckets, imv_rule_top, imv_rule_recent_windows, imv_rule_needed_slots;
+    imv_rule_push_buckets, imv_rule_top, imv_rule_recent_windows, imv_rule_recent_samples, imv_rule_needed_slots;
+
+/* Can a SampleScan be run again for other times? Its own bounds must be the same for every row. */
+bool imv_plan_can_restart(const struct imv_plan *scan);
 
 /* Applies a rule to each plan below an operator: its input, inner plan or branches. */
 imv_status imv_rule_below(struct imv_exec *exec, struct imv_plan *plan, imv_rule *rule);

@@ -30,24 +30,11 @@ static bool sorts_by_start(const struct imv_plan *top, const struct imv_plan *ag
     return false;
 }
 
-static bool reads_slots(const struct imv_expr *expr) { return expr != NULL && imv_expr_reads_any_slot(expr); }
-
-/* Can the scan be run again for other times? Its own bounds must be the same for every row. */
-static bool can_restart(const struct imv_plan *scan) {
-    const struct imv_samples *samples = scan->sample_scan.samples;
-    if (reads_slots(samples->from) || reads_slots(samples->to)) return false;
-    for (uint32_t i = 0; i < scan->sample_scan.bounds_count; i++)
-        if (reads_slots(scan->sample_scan.bounds[i].value)) return false;
-    const struct imv_plan *below = scan->input;
-    while (below->kind == IMV_PLAN_FILTER || below->kind == IMV_PLAN_TWIN_SCAN) below = below->input;
-    return below->kind == IMV_PLAN_START;
-}
-
 static void mark(struct imv_plan *top) {
     struct imv_plan *aggregate = find_aggregate(top);
     if (aggregate == NULL || aggregate->aggregate.bucket_fields == NULL) return;
     const struct imv_plan *window = aggregate->input;
-    if (window->kind != IMV_PLAN_WINDOW || !can_restart(window->input)) return;
+    if (window->kind != IMV_PLAN_WINDOW || !imv_plan_can_restart(window->input)) return;
     if (!sorts_by_start(top, aggregate, window)) return;
     aggregate->aggregate.recent_limit = top->sort.limit;
     aggregate->aggregate.recent_skip = top->sort.skip;

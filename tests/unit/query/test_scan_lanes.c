@@ -109,6 +109,13 @@ static const char *const statements[] = {
     "BY "
     "t DESC, c LIMIT 3",
     "MATCH (h) SAMPLES OF h AS s WINDOW 1h RETURN window.start AS t, count(*) ORDER BY t DESC LIMIT 0",
+    "MATCH (h) WHERE h.k = 'k7' SAMPLES OF h AS s RETURN s.ts, s.i ORDER BY s.ts DESC LIMIT 3",
+    "MATCH (h) SAMPLES OF h AS s FILTER s.i > 100 RETURN h.k AS k, s.ts AS t, s.i ORDER BY t DESC, k SKIP 5 LIMIT 40",
+    "MATCH (h) SAMPLES OF h AS s RETURN s.ts AS t, s.i AS i ORDER BY t DESC LIMIT 100000",
+    "MATCH (h) SAMPLES OF h AS s TO 1700000300000000000 WITH h, s.ts AS u, s.f AS f WHERE f > 0 RETURN u AS t, f, h.k "
+    "ORDER BY t DESC LIMIT 12",
+    "MATCH (h) SAMPLES OF h AS s RETURN s.i AS i, s.ts ORDER BY i DESC, s.ts DESC LIMIT 12",
+    "MATCH (h:nothing) SAMPLES OF h AS s RETURN s.ts ORDER BY s.ts DESC LIMIT 12",
     "MATCH (h:nothing) SAMPLES OF h AS s WINDOW 1h RETURN window.start AS t, count(*) ORDER BY t DESC LIMIT 2",
     "UNWIND [1, 2] AS n MATCH (h) WHERE h.g = '0' SAMPLES OF h AS s RETURN n, h.k, count(*), max(s.i)",
     "UNWIND [null, 5] AS n SAMPLES OF n AS s RETURN count(*)",
@@ -131,6 +138,25 @@ Test(scan_lanes, answers_do_not_depend_on_the_way, .init = setup, .fini = teardo
         }
     }
     free(wanted);
+}
+
+static void expect_plan(const char *text, const char *words) {
+    const char *plan = rig_run(&rig, text);
+    cr_assert(strstr(plan, words) != NULL, "%s\n gives\n%s\n without %s", text, plan, words);
+}
+
+/* EXPLAIN says where a shortcut is taken, and it is taken where this test believes that it is. */
+Test(scan_lanes, plans_tell_their_shortcuts, .init = setup, .fini = teardown) {
+    expect_plan("EXPLAIN MATCH (h) SAMPLES OF h AS s WINDOW 1m RETURN h.k, window.start, sum(s.i)",
+                ", in buckets of 1m");
+    expect_plan("EXPLAIN MATCH (h) SAMPLES OF h AS s RETURN h.g, first(s.f)", ", in buckets\"");
+    expect_plan("EXPLAIN MATCH (h) SAMPLES OF h AS s WINDOW 1m RETURN h.k, window.start AS t, max(s.i) ORDER BY t DESC "
+                "LIMIT 3",
+                ", newest windows first");
+    expect_plan("EXPLAIN MATCH (h) SAMPLES OF h AS s RETURN h.k, s.ts AS t ORDER BY t DESC LIMIT 3",
+                ", newest samples first");
+    rig_run(&rig, "EXPLAIN MATCH (h) SAMPLES OF h AS s RETURN stdev(s.i)");
+    cr_assert(strstr(rig.answer.data, "buckets") == NULL);
 }
 
 /* A query that ends early, by its limit, its deadline, its memory or a cancellation, leaves no helper behind. */
