@@ -73,7 +73,7 @@ imv_status imv_arrow_feed_new(const struct imv_arrow_feed_options *options, stru
     imv_budget_init_child(&made->budget, options->budget, IMV_ARROW_STREAM_BYTES_MAX);
     take_spare(made);
     imv_arena_init(&made->arena, ARENA_BLOCK_BYTES, &made->budget);
-    imv_buffer_init(&made->raw, IMV_WRITER_FIND_MAX * (IMV_TAGS_MAX + 1) * 2 * (IMV_NAME_BYTES_MAX + 1));
+    imv_buffer_init(&made->raw, IMV_WRITER_FIND_MAX * 2 * IMV_LINE_BYTES_MAX);
     made->label_name = imv_arena_copy(&made->arena, options->label);
     imv_status status = made->label_name.data == NULL ? imv_arrow_no_memory(err) : IMV_OK;
     if (status == IMV_OK && getrandom(&made->seed, sizeof made->seed, 0) != sizeof made->seed)

@@ -117,9 +117,10 @@ static void remember(struct imv_arrow_feed *feed, size_t row, struct imv_series 
 /* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, which has no control
  * characters:
  *     01 label (00 key 00 value)*
- * False: the row has a text that cannot be one, or no label, or there is no memory. */
+ * False: the row has a text that cannot be one, or no label, or more than a line may have, or there is no memory. */
 static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
     struct imv_buffer *raw = &feed->raw;
+    size_t limit = raw->size + IMV_LINE_BYTES_MAX;
     uint32_t code = feed->label == NULL ? ARROW_CODE_ABSENT : feed->label->codes[row];
     struct imv_str label = code < ARROW_CODE_FIRST ? feed->label_name : imv_arrow_text(feed->label, code);
     if (code == ARROW_CODE_BAD || label.size == 0) return false;
@@ -139,6 +140,7 @@ static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
         *to++ = 0;
         memcpy(to, value.data, value.size);
         raw->size += column->name.size + value.size + 2;
+        if (raw->size > limit) return false;
     }
     return !raw->failed;
 }
@@ -203,7 +205,10 @@ imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct
         tags[count++] = (struct imv_tag){column->name, imv_arrow_text(column, code)};
     }
     imv_buffer_reset(&feed->raw);
-    if (!put_raw(feed, row)) return imv_arrow_no_memory(err);
+    if (!put_raw(feed, row)) {
+        if (feed->raw.failed) return imv_arrow_no_memory(err);
+        return imv_fail(err, IMV_INVALID, "label and tags of a row are longer than %d bytes", IMV_LINE_BYTES_MAX);
+    }
     IMV_TRY(imv_writer_make_series(feed->options.writer, imv_buffer_view(&feed->raw), label->name, tags, count,
                                    &slice->series[row], err));
     remember(feed, row, slice->series[row]);

@@ -417,6 +417,33 @@ Test(arrow, bad_rows_are_named_and_the_others_kept) {
     bench_release(&bench);
 }
 
+Test(arrow, tags_longer_than_a_line_may_be_are_refused) {
+    /* Label and tags of a row together have the limit of a line; the row beside it is taken. */
+    struct bench bench;
+    struct imv_error err;
+    bench_init(&bench, 64 << 20);
+    struct test_arrow_table table = table_new(101, 1);
+    static char long_names[100][800];
+    column_set(&table, 0, "v", NULL, imv_arrow_int(64, true));
+    for (int i = 0; i < 100; i++) {
+        memset(long_names[i], 'n', 790);
+        snprintf(long_names[i] + 790, 10, "%d", i);
+        strcpy(column_set(&table, 1 + i, long_names[i], NULL, imv_arrow_simple(IMV_ARROW_TEXT))->cells[0].text, "x");
+    }
+    struct imv_buffer stream;
+    imv_buffer_init(&stream, 1 << 20);
+    test_arrow_encode(&stream, &table, 1, TEST_ARROW_REPLACED);
+    cr_assert_eq(feed_all(&bench, "", imv_buffer_view(&stream), SIZE_MAX, &err), IMV_OK, "%s", err.message);
+    cr_assert_str_eq(text_of(&bench.rejects), "1: label and tags of a row are longer than 65536 bytes\n");
+    for (int i = 50; i < 100; i++) table.columns[1 + i].cells[0].null = true;
+    bench.rejects.size = 0;
+    feed_table(&bench, &table, 1, TEST_ARROW_REPLACED);
+    cr_assert_eq(bench.rejects.size, 0);
+    imv_buffer_release(&stream);
+    free(table.columns);
+    bench_release(&bench);
+}
+
 Test(arrow, labels_by_column_and_default) {
     /* A label column names each row's label, null takes the schema's; each label has fields of its own. */
     struct bench bench;
