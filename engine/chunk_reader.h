@@ -17,7 +17,7 @@ struct imv_chunk_reader {
     const void *owner;
     bool gap_known;
     uint8_t gap[IMV_CHUNK_KEY_BYTES];
-    uint32_t misses; /* of steps to the last chunk of a series (cursor_newest.c), in a row */
+    uint32_t misses; /* of first chunks that were not the last (cursor_newest.c), in a row */
 };
 
 /* To the first key >= key. Taking the place from its owner, as all of these but next do. */

@@ -2,7 +2,7 @@
 
 #include "storage/base/assert.h"
 
-enum { STEP_MISSES_MAX = 8 }; /* in a row: the series of this part are not read in order, or end at different times */
+enum { FIRST_MISSES_MAX = 8 }; /* in a row: series of this part have many chunks, or end at different times */
 
 /* Where the values that are found so far come from: of equal timestamps the source of the higher rank wins. Heads come
  * after every part. */
@@ -126,19 +126,21 @@ static bool worth_reading(const struct newest *newest, int64_t time_max, uint32_
     return false;
 }
 
-/* Where series are read in order of id, the last chunk of one is mostly followed by the only chunk of the next; when that
- * goes on to the end of the part, nothing can be behind it. A step costs a tenth of a seek. */
-static imv_status step_to_last_chunk(struct imv_cursor *cursor, const struct imv_candidate *candidate,
-                                     const struct imv_series *series, struct imv_chunk_reader *reader, bool *there,
-                                     struct imv_error *err) {
+/* Tries the first chunk of the series in the part: when it goes on to the end of the part nothing is behind it, and when
+ * there is none nothing else is to be found. Where series are read in order of id the reader is mostly right before it, or
+ * knows the gap that it is not in, and neither takes a seek. *there false: the last chunk is still to be sought. */
+static imv_status try_first_chunk(struct imv_cursor *cursor, const struct imv_candidate *candidate,
+                                  const struct imv_series *series, struct imv_chunk_reader *reader, bool *there,
+                                  struct imv_error *err) {
     uint8_t key[IMV_CHUNK_KEY_BYTES];
     struct imv_chunk chunk;
+    bool any;
     *there = false;
-    if (reader->misses == STEP_MISSES_MAX) return IMV_OK;
+    if (reader->misses == FIRST_MISSES_MAX) return IMV_OK;
     imv_chunk_key_put(key, candidate->part, cursor->label->id, imv_series_id(series), INT64_MIN);
-    if (imv_chunk_reader_step(reader, key))
-        IMV_TRY(imv_cursor_open_chunk(cursor, reader, candidate->part, series, &chunk, there, err));
-    *there = *there && chunk.time_max == candidate->part->time_max;
+    imv_chunk_reader_seek(reader, key);
+    IMV_TRY(imv_cursor_open_chunk(cursor, reader, candidate->part, series, &chunk, &any, err));
+    *there = !any || chunk.time_max == candidate->part->time_max;
     reader->misses = *there ? 0 : reader->misses + 1;
     return IMV_OK;
 }
@@ -149,7 +151,7 @@ static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_ca
                                   struct imv_error *err) {
     IMV_TRY(imv_cursor_reader(cursor, candidate, reader, err));
     bool there;
-    IMV_TRY(step_to_last_chunk(cursor, candidate, series, *reader, &there, err));
+    IMV_TRY(try_first_chunk(cursor, candidate, series, *reader, &there, err));
     if (there) return IMV_OK;
     uint8_t key[IMV_CHUNK_KEY_BYTES];
     imv_chunk_key_put(key, candidate->part, cursor->label->id, imv_series_id(series), INT64_MAX);
