@@ -1,4 +1,5 @@
 #include "query/expr_internal.h"
+#include "query/member_set.h"
 #include "query/operate.h"
 #include "query/regex.h"
 
@@ -34,8 +35,11 @@ static imv_status apply_call(struct imv_exec *exec, const struct imv_code *code,
 static imv_status apply_binary(struct imv_exec *exec, const struct imv_code *code, struct imv_arena *arena,
                                const struct imv_value *arguments, struct imv_value *result) {
     struct imv_call call = call_of(exec, code, arena);
-    if (code->regex == NULL)
-        return imv_operate_binary(&call, code->expr->binary.op, &arguments[0], &arguments[1], result);
+    enum imv_binary_op op = code->expr->binary.op;
+    if (op == IMV_BINARY_IN && code->members != NULL && imv_member_set_takes(&arguments[0]))
+        return *result = imv_value_truth(imv_member_set_has(code->members, &arguments[0])), IMV_OK;
+    if (op != IMV_BINARY_MATCHES || code->regex == NULL)
+        return imv_operate_binary(&call, op, &arguments[0], &arguments[1], result);
     bool matches;
     *result = imv_value_null();
     if (arguments[0].kind != IMV_VALUE_STRING) return IMV_OK;

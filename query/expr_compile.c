@@ -1,6 +1,7 @@
 #include "query/expr_internal.h"
 
 #include "query/error.h"
+#include "query/member_set.h"
 #include "query/operate.h"
 #include "query/regex.h"
 
@@ -378,10 +379,19 @@ static imv_status compile_pattern(struct imv_compiler *compiler, struct imv_code
     return status == IMV_INVALID ? IMV_OK : status;
 }
 
+/* IN with a constant list hashes it once. */
+static imv_status compile_members(struct imv_compiler *compiler, struct imv_code *code) {
+    if (code->kind != IMV_CODE_BINARY || code->expr->binary.op != IMV_BINARY_IN) return IMV_OK;
+    const struct imv_value *list = imv_code_constant(code->arguments[1]);
+    if (list == NULL || list->kind != IMV_VALUE_LIST) return IMV_OK;
+    return imv_member_set_new(compiler->exec, list, &code->members);
+}
+
 imv_status imv_compile(struct imv_compiler *compiler, const struct imv_expr *expr, struct imv_code **code) {
     IMV_TRY(compile_node(compiler, expr, code));
     derive_flags(*code);
     IMV_TRY(fold(compiler, *code));
+    IMV_TRY(compile_members(compiler, *code));
     return compile_pattern(compiler, *code);
 }
 

@@ -4,6 +4,7 @@
 #include "query/expr.h"
 #include "query/fn/functions.h"
 
+struct imv_member_set;
 struct imv_regex;
 
 enum imv_code_kind {
@@ -47,7 +48,8 @@ struct imv_code {
             const struct imv_function *function;
             const char *function_name;
         };
-        struct imv_regex *regex; /* BINARY =~ with a constant pattern */
+        struct imv_regex *regex;        /* BINARY =~ with a constant pattern */
+        struct imv_member_set *members; /* BINARY IN with a constant list; NULL: compare with each item */
     };
 };
 

@@ -235,3 +235,29 @@ Test(expr, errors_have_a_place, .init = setup, .fini = teardown) {
     cr_expect_eq(rig.error.line, 3);
     cr_expect_eq(rig.error.column, 3);
 }
+
+/* IN over a long constant list, which is hashed, says what comparing each item says. */
+Test(expr, long_lists_are_hashed, .init = setup, .fini = teardown) {
+    static const char values[] =
+        "[null, 1, 1.0, 2, -0.0, 0, 7.5, 'a', 'b', '', true, false, 1/0.0, 0/0.0, [1], {a: 1}, "
+        "9223372036854775807, 9223372036854775808.0, duration('PT1M'), "
+        "datetime('2024-01-01T00:00:00Z'), '2024-01-01T00:00:00Z', 1704067200000000000]";
+    static const char *const lists[] = {
+        "[1, 3, 5, 7, 9, 11, 13, 15, 17]",
+        "[1.0, 0.0, 'a', 'bb', true, duration('PT60S'), 7.5, 12, 13, 14, 1704067200000000000, '2024-01-01T00:00:00Z']",
+        "[null, 1, 2, 3, 4, 5, 6, 7, 8, 9]",
+        "[0/0.0, 0/0.0, -0.0, 9223372036854775807, 3, 4, 5, 6, 7, 8]",
+        "[[1], 2, 3, 4, 5, 6, 7, 8, 9, {a: 1}]",
+        "[datetime('2024-01-01T00:00:00Z'), 2, 3, 4, 5, 6, 7, 8, 9]",
+        "[1, 2]",
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        char text[2048];
+        snprintf(text, sizeof text,
+                 "WITH %s AS l UNWIND %s AS x WITH x, x IN %s AS have, any(y IN l WHERE y = x) AS want WHERE have <> "
+                 "want OR "
+                 "(have IS NULL) <> (want IS NULL) RETURN x, have, want",
+                 lists[i], values, lists[i]);
+        rig_expect(&rig, text, "");
+    }
+}
