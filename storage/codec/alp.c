@@ -10,7 +10,8 @@
  * a value is no decimal at all (noise, NaN, -0, infinities), its integer is its neighbour's, which costs nothing, and
  * its residual is whatever leads from there to its bits: an exception of the residuals' block.
  *
- *     exponent u8 | factor: 7 bits, bit 7: residuals follow | block of count residuals (bitpack.h) | inner encoding
+ *     exponent * (exponent + 1) / 2 + factor: u8 | inner codec: 7 bits, bit 7: residuals follow
+ *     | block of count residuals (bitpack.h) | inner encoding
  *
  * The search: the digits behind the point are counted on a sample with exact divisions, then the exponent is the one for
  * which the products, which decode four times faster than divisions, come back most often.
@@ -26,6 +27,7 @@ enum {
     SAMPLE = 32,
     DIGITS_NONE = 255,
     RESIDUALS_FOLLOW = 0x80,
+    HEAD_BYTES = 2,
     NEAR = 8,               /* a residual up to this is what arithmetic leaves of a decimal */
     RESIDUAL_MAX = 1 << 12, /* above it a value takes its neighbour's integer */
 };
@@ -175,7 +177,7 @@ static bool plan_alp(const struct imv_codec_input *input, struct imv_codec_plan 
     if (!find_decimal(input, &plan->decimal)) return false;
     transform(input, plan->decimal, &transformed);
     if (transformed.strange > input->count / 2) return false;
-    plan->bytes = 2 + 1;
+    plan->bytes = HEAD_BYTES;
     plan->residuals.bytes = 0;
     if (!transformed.is_exact) {
         imv_pack_plan(transformed.residuals, input->count, false, &plan->residuals);
@@ -195,10 +197,10 @@ static uint8_t *encode_alp(const struct imv_codec_input *input, const struct imv
     struct transformed transformed;
     transform(input, plan->decimal, &transformed);
     imv_assert(transformed.is_exact == (plan->residuals.bytes == 0));
-    *to++ = plan->decimal.exponent;
-    *to++ = (uint8_t)(plan->decimal.factor | (transformed.is_exact ? 0 : RESIDUALS_FOLLOW));
+    unsigned exponent = plan->decimal.exponent;
+    *to++ = (uint8_t)(exponent * (exponent + 1) / 2 + plan->decimal.factor);
+    *to++ = (uint8_t)(plan->inner | (transformed.is_exact ? 0 : RESIDUALS_FOLLOW));
     if (!transformed.is_exact) to = imv_pack_write(transformed.residuals, input->count, &plan->residuals, to);
-    *to++ = (uint8_t)plan->inner;
     struct imv_codec_input integers = inner(input, transformed.integers);
     struct imv_codec_plan integers_plan = {.codec = plan->inner, .bytes = plan->inner_bytes, .pack = plan->pack};
     return imv_codec_encode(&integers, &integers_plan, to);
@@ -207,14 +209,15 @@ static uint8_t *encode_alp(const struct imv_codec_input *input, const struct imv
 /* ---- decoding ---- */
 
 static bool decode_alp(const uint8_t *from, const uint8_t *end, unsigned level, size_t count, uint64_t *cells) {
-    if (end - from < 2) return false;
-    unsigned exponent = from[0], factor = from[1] & ~(unsigned)RESIDUALS_FOLLOW;
+    if (end - from < HEAD_BYTES) return false;
+    unsigned exponent = 0, factor = from[0], codec = from[1] & ~(unsigned)RESIDUALS_FOLLOW;
     bool has_residuals = from[1] & RESIDUALS_FOLLOW;
     uint64_t residuals[IMV_PACK_COUNT_MAX];
-    if (exponent > EXPONENT_MAX || factor > exponent) return false;
-    from += 2;
+    while (factor > exponent) factor -= ++exponent;
+    if (exponent > EXPONENT_MAX) return false;
+    from += HEAD_BYTES;
     if (has_residuals) from = imv_pack_read(from, end, count, residuals);
-    if (from == NULL || !imv_codec_inner_decode(from, end, level + 1, count, cells)) return false;
+    if (from == NULL || !imv_codec_decode(codec, from, end, level + 1, count, cells)) return false;
     imv_kernel_decimal(cells, count, power[factor], inverse[exponent]);
     if (has_residuals) imv_kernel_add(cells, residuals, count, 0);
     return true;

