@@ -53,11 +53,11 @@ struct imv_shard {
     uint64_t applied_position;  /* all groups up to it are in heads or chunks */
     uint64_t released_position; /* what the journal has been told */
     uint64_t replaying_position;
-    bool failed;              /* the journal is closed */
-    bool waiting;             /* there is work that no completion of ours will wake us for */
-    uint32_t next_source;     /* queue to look at first */
-    struct batch_list staged; /* taken from the queues, in no group yet */
-    size_t staged_bytes;
+    bool failed;                            /* the journal is closed */
+    bool waiting;                           /* there is work that no completion of ours will wake us for */
+    uint32_t next_source;                   /* queue to look at first */
+    struct batch_list staged;               /* taken from the queues, in no group yet */
+    size_t staged_bytes;                    /* of memory: batches with a few rows each may not take all there is */
     struct imv_deletion_request *deletion;  /* of which something is in no group yet, with its reference; NULL: none */
     size_t deletion_next;                   /* the first of its series that is in none */
     size_t deletions_pending;               /* tombstones that all requests taken will still bring */
@@ -347,7 +347,7 @@ static void queues_drain(struct imv_shard *shard) {
             continue;
         }
         list_append(&shard->staged, batch);
-        shard->staged_bytes += batch->size;
+        shard->staged_bytes += batch->capacity;
     }
     if (any) imv_exchange_made_room(exchange);
 }
@@ -361,7 +361,7 @@ static struct imv_batch *group_cut(struct imv_shard *shard) {
         bytes += batch->size;
         bound += imv_journal_bound(batch);
         if (batch != first && (bytes > bytes_max || bound > shard->payload.size_max)) break;
-        shard->staged_bytes -= batch->size;
+        shard->staged_bytes -= batch->capacity;
         end = &batch->next;
     }
     shard->staged.first = *end;
@@ -373,7 +373,7 @@ static struct imv_batch *group_cut(struct imv_shard *shard) {
 static void group_put_back(struct imv_shard *shard, struct imv_batch *batches) {
     struct imv_batch **end = &batches;
     while (*end != NULL) {
-        shard->staged_bytes += (*end)->size;
+        shard->staged_bytes += (*end)->capacity;
         end = &(*end)->next;
     }
     *end = shard->staged.first;
