@@ -47,6 +47,12 @@ struct member {
     struct imv_error err;
 };
 
+/* The loop of a shard as long as others may wake it: background work and queries do until the engine is closed. */
+struct wakeable {
+    pthread_mutex_t lock;
+    struct imv_loop *loop; /* guarded by lock; NULL before the loop is made and after its end */
+};
+
 struct server {
     const struct imv_config *config;
     const struct imv_clock *clock;
@@ -56,8 +62,8 @@ struct server {
     struct imv_budget connections, queries, remote_write, arrow;
     uint32_t shards;
     struct member *members;
+    struct wakeable wakeables[IMV_SHARDS_MAX]; /* there before the engine, which does not wait to wake */
     /* Indexed by shard; each set by its own thread before the barrier of phase 1. */
-    _Atomic(struct imv_loop *) *loops;
     struct imv_loop **peers;
     struct imv_http **http;
     struct imv_ilp **ilp;
@@ -94,6 +100,13 @@ static int64_t turn(void *context) {
     return http_deadline < shard_deadline ? http_deadline : shard_deadline;
 }
 
+static void set_wakeable(struct server *server, uint32_t shard, struct imv_loop *loop) {
+    struct wakeable *wakeable = &server->wakeables[shard];
+    pthread_mutex_lock(&wakeable->lock);
+    wakeable->loop = loop;
+    pthread_mutex_unlock(&wakeable->lock);
+}
+
 static imv_status open_loop(struct member *member) {
     struct server *server = member->server;
     const struct imv_config *config = server->config;
@@ -111,7 +124,7 @@ static imv_status open_loop(struct member *member) {
     struct imv_loop *loop;
     IMV_TRY(imv_loop_new(&options, &loop, &member->err));
     server->peers[member->index] = loop;
-    atomic_store(&server->loops[member->index], loop);
+    set_wakeable(server, member->index, loop);
     return IMV_OK;
 }
 
@@ -183,6 +196,7 @@ static imv_status listen_all(struct member *member) {
 static void close_member(struct member *member) {
     struct server *server = member->server;
     if (member->shard != NULL) imv_shard_close(member->shard);
+    set_wakeable(server, member->index, NULL);
     imv_loop_free(server->peers[member->index]); /* closes connections: their handlers still have writer and server */
     imv_http_free(server->http[member->index]);
     imv_ilp_free(server->ilp[member->index]);
@@ -218,8 +232,10 @@ static void *run_member(void *argument) {
 
 static void wake_shard(void *context, uint32_t shard) {
     struct server *server = context;
-    struct imv_loop *loop = atomic_load(&server->loops[shard]);
-    if (loop != NULL) imv_loop_wake(loop);
+    struct wakeable *wakeable = &server->wakeables[shard];
+    pthread_mutex_lock(&wakeable->lock);
+    if (wakeable->loop != NULL) imv_loop_wake(wakeable->loop);
+    pthread_mutex_unlock(&wakeable->lock);
 }
 
 /* As many connections as configured need descriptors; the limit is raised as far as it goes. */
@@ -251,12 +267,10 @@ static imv_status open_engine(struct server *server, struct imv_error *err) {
 static imv_status make_members(struct server *server, struct imv_error *err) {
     server->shards = imv_engine_shards_count(server->engine);
     server->members = calloc(server->shards, sizeof *server->members);
-    server->loops = calloc(server->shards, sizeof *server->loops);
     server->peers = calloc(server->shards, sizeof *server->peers);
     server->http = calloc(server->shards, sizeof(struct imv_http *));
     server->ilp = calloc(server->shards, sizeof(struct imv_ilp *));
-    if (server->members == NULL || server->loops == NULL || server->peers == NULL || server->http == NULL ||
-        server->ilp == NULL)
+    if (server->members == NULL || server->peers == NULL || server->http == NULL || server->ilp == NULL)
         return imv_fail(err, IMV_NO_MEMORY, "server: no memory for %u shards", server->shards);
     for (uint32_t i = 0; i < server->shards; i++) server->members[i] = (struct member){.server = server, .index = i};
     return IMV_OK;
@@ -362,6 +376,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     signal(SIGPIPE, SIG_IGN);
 
     struct server server = {.config = config, .clock = imv_clock_system()};
+    for (size_t i = 0; i < IMV_SHARDS_MAX; i++) pthread_mutex_init(&server.wakeables[i].lock, NULL);
     imv_budget_init(&server.connections, "connections", config->connection_memory);
     imv_budget_init(&server.queries, "queries", config->queries_memory);
     imv_budget_init(&server.remote_write, "remote_write", REMOTE_WRITE_BYTES_MAX);
@@ -385,7 +400,7 @@ imv_status imv_server_run(const struct imv_config *config, struct imv_error *err
     imv_budget_release(&server.queries);
     imv_budget_release(&server.remote_write);
     free(server.members);
-    free(server.loops);
+    for (size_t i = 0; i < IMV_SHARDS_MAX; i++) pthread_mutex_destroy(&server.wakeables[i].lock);
     free(server.peers);
     free(server.http);
     free(server.ilp);

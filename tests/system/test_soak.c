@@ -35,6 +35,7 @@ enum {
     MIB = 1 << 20,
     POOLS_MIB = 64 + 64 + 64 + 2 * 64,
     SAMPLES_MAX = 100000,
+    FLAT_AFTER_S = 180,
 };
 static const int64_t step_ms = 60;
 
@@ -241,16 +242,18 @@ static long highest(const long *values, size_t from, size_t to) {
     return most;
 }
 
-/* The last third may not need more than the one before, but for what is under way at a moment. */
-static void expect_flat(const struct samples *samples) {
+/* The last third may not need more than the one before, but for what is under way at a moment. Of a short run, in which
+ * the heads still fill for the first time, only the bound is checked. */
+static void expect_flat(const struct samples *samples, int seconds) {
     size_t third = samples->count / 3;
     long middle = highest(samples->bytes, third, 2 * third), last = highest(samples->bytes, 2 * third, samples->count);
     long open_middle = highest(samples->descriptors, third, 2 * third);
     long open_last = highest(samples->descriptors, 2 * third, samples->count);
     fprintf(stderr, "soak: private memory %ld MiB, then %ld MiB; descriptors %ld, then %ld\n", middle / MIB, last / MIB,
             open_middle, open_last);
-    cr_expect_leq(last, middle + middle / 10 + 32 * MIB);
     cr_expect_leq(last, 2L * POOLS_MIB * MIB);
+    if (seconds < FLAT_AFTER_S) return;
+    cr_expect_leq(last, middle + middle / 10 + 32 * MIB);
     cr_expect_leq(open_last, open_middle + open_middle / 10 + 16);
 }
 
@@ -316,7 +319,7 @@ Test(soak, memory_and_descriptors_stay_flat_and_nothing_acknowledged_is_lost, .t
     int64_t rows = 0;
     for (int w = 0; w < WRITERS; w++) rows += writers[w].rounds * SERIES;
     fprintf(stderr, "soak: %ld rows acknowledged, none lost, none twice\n", (long)rows);
-    expect_flat(&samples);
+    expect_flat(&samples, seconds);
     cr_expect_eq(test_server_stop(&server, SIGTERM), 0, "an orderly stop ends with 0");
     if (limited) rmdir(group);
     char report[65536];
