@@ -824,3 +824,13 @@ imv_status imv_chunk_check(const void *bytes, size_t size, const struct imv_chun
     }
     return status;
 }
+
+void imv_chunk_stored(const struct imv_chunk *chunk, int index, uint32_t vector, struct imv_chunk_stored *stored) {
+    imv_assert(vector < chunk->vectors && index < (int)chunk->columns);
+    struct piece piece = piece_of(chunk, (size_t)(index + 1) * chunk->vectors + vector);
+    *stored = (struct imv_chunk_stored){.codec = imv_codec_name(piece.codec),
+                                        .type = piece.type,
+                                        .nulls = piece.nulls,
+                                        .bytes = piece.data_end - piece.data_start,
+                                        .statistics_bytes = piece.statistics_end - piece.statistics_start};
+}

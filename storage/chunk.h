@@ -131,3 +131,14 @@ void imv_chunk_aggregate_cells(imv_type type, const uint64_t *cells, const uint6
 
 /* Verifies every checksum and decodes everything, for `imvdb check` and tests. */
 imv_status imv_chunk_check(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_error *err);
+
+/* How one column of one vector is stored, for `imvdb inspect`. */
+struct imv_chunk_stored {
+    const char *codec; /* static */
+    imv_type type;
+    bool nulls; /* some rows have no value */
+    uint32_t bytes, statistics_bytes;
+};
+
+/* index -1: the timestamps. */
+void imv_chunk_stored(const struct imv_chunk *chunk, int index, uint32_t vector, struct imv_chunk_stored *stored);

@@ -51,6 +51,16 @@ const struct imv_command imv_commands[] = {
      "Verifies every checksum, chain and invariant of a data directory that no server has open. Exit status 1 when\n"
      "anything is damaged.\n",
      imv_command_check},
+    {"inspect", "print what a data directory or a file of it holds",
+     "imvdb inspect DIR [--series] [--chunks]\n"
+     "imvdb inspect FILE\n"
+     "\n"
+     "Of a data directory that no server has open: journal groups, parts, labels, fields and tags; --series adds each "
+     "series,\n"
+     "--chunks each chunk with the codec and the bytes (data+statistics) of each column of each vector. FILE is a "
+     "journal\n"
+     "segment (also of a running server), FORMAT, or the MANIFEST of a backup. `imvdb check` is what judges.\n",
+     imv_command_inspect},
     {"backup", "copy a running server's data",
      "imvdb backup [--url URL] DIR|-\n"
      "\n"

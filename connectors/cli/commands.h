@@ -23,6 +23,7 @@ int imv_command_query(int argc, char **argv);
 int imv_command_import(int argc, char **argv);
 int imv_command_demo(int argc, char **argv);
 int imv_command_check(int argc, char **argv);
+int imv_command_inspect(int argc, char **argv);
 int imv_command_backup(int argc, char **argv);
 int imv_command_restore(int argc, char **argv);
 

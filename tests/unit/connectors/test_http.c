@@ -8,6 +8,7 @@
 #include "engine/exchange.h"
 #include "engine/writer.h"
 #include "storage/base/budget.h"
+#include "storage/base/metrics.h"
 #include "storage/base/utf8.h"
 #include "storage/kv.h"
 #include "tests/support/fake_loop.h"
@@ -753,4 +754,29 @@ Test(http_write, a_lost_remote_write_is_forgotten) {
     cr_assert_gt(imv_budget_used(&store.remote_write), 0);
     fake_conn_lose(&conn);
     cr_assert_eq(imv_budget_used(&store.remote_write), 0);
+}
+
+/* While the disk is nearly full writes of every kind are answered 507 with the reason, also in the middle of a body, and
+ * taken again afterwards. */
+Test(http_write, a_full_disk_refuses_writes) {
+    struct imv_error reason;
+    imv_fail(&reason, IMV_FULL, "the disk is nearly full");
+    arrive("POST /write HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nm v=1 1\n");
+    turn();
+    imv_exchange_refuse(&store.exchange, &reason);
+    static char lines[1000000 - 8];
+    for (size_t i = 0; i + 8 <= sizeof lines; i += 8) memcpy(lines + i, "m v=1 1\n", 8);
+    for (size_t at = 0; at < sizeof lines; at += 50000)
+        arrive_bytes(lines + at, sizeof lines - at < 50000 ? sizeof lines - at : 50000);
+    const char *reply = answer_of_write();
+    cr_assert(starts_with(reply, "HTTP/1.1 507"), "%s", reply);
+    cr_assert_not_null(strstr(reply, "the disk is nearly full"), "%s", reply);
+    arrive("POST /write HTTP/1.1\r\nContent-Length: 7\r\n\r\nm v=1 1");
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 507"));
+    arrive_remote("", "", 1);
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 507"));
+    imv_exchange_refuse(&store.exchange, NULL);
+    arrive("POST /write HTTP/1.1\r\nContent-Length: 7\r\n\r\nm v=1 1");
+    cr_assert(starts_with(answer_of_write(), "HTTP/1.1 204"));
+    cr_assert_eq(imv_metric_value(IMV_METRIC_requests_refused_full_total), 3);
 }

@@ -661,3 +661,30 @@ Test(series_cache, without_memory_it_forgets_and_goes_on) {
         imv_budget_release(&budget);
     }
 }
+
+Test(writer, a_refusal_closes_the_way_in) {
+    /* While nothing new is taken the writer has no room and says why; what it had goes on; the end wakes the shards and
+     * gives room again. */
+    struct bench bench;
+    struct imv_error reason, err;
+    bench_init(&bench, 64 << 20);
+    struct imv_series *series = series_on(&bench, 0);
+    write_one(&bench, series, 1);
+    cr_assert_eq(imv_writer_accepts(bench.writer, &err), IMV_OK);
+    imv_fail(&reason, IMV_FULL, "the disk is nearly full");
+    imv_exchange_refuse(&bench.exchange, &reason);
+    imv_writer_send(bench.writer);
+    cr_assert_not(imv_writer_has_room(bench.writer));
+    cr_assert_eq(imv_writer_accepts(bench.writer, &err), IMV_FULL);
+    cr_assert_str_eq(err.message, "the disk is nearly full");
+    struct imv_batch *batch = take_batch(&bench, 0);
+    cr_assert(batch != NULL && batch->rows == 1);
+    imv_batch_free(batch);
+    for (uint32_t shard = 0; shard < SHARDS; shard++)
+        imv_exchange_woken(&bench.exchange, shard), bench.wakes[shard] = 0;
+    imv_exchange_refuse(&bench.exchange, NULL);
+    for (uint32_t shard = 0; shard < SHARDS; shard++) cr_expect_eq(bench.wakes[shard], 1);
+    cr_assert(imv_writer_has_room(bench.writer));
+    cr_assert_eq(imv_writer_accepts(bench.writer, &err), IMV_OK);
+    bench_release(&bench);
+}
