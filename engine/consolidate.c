@@ -400,9 +400,15 @@ static void parts_weigh(struct imv_engine *engine) {
 
 static size_t run_choose(struct imv_engine *engine, struct imv_part **run, struct imv_error *err) {
     const struct imv_parts *parts = engine->meta.parts;
+    bool brief[IMV_CLASSES_MAX];
+    for (int i = 0; i < IMV_CLASSES_MAX; i++) {
+        int64_t retention_ns = engine->meta.classes[i].retention_ns;
+        brief[i] = retention_ns > 0 && retention_ns < IMV_BRIEF_NS;
+    }
     struct imv_run_policy policy = {.wall_ns = imv_clock_wall_ns(engine->clock),
                                     .monotonic_ns = imv_clock_monotonic_ns(engine->clock),
                                     .cold_ns = engine->options.cold_ns,
+                                    .brief = brief,
                                     .shards = engine->shards_count,
                                     .parts_max = IMV_RUN_PARTS_MAX};
     struct imv_part **scratch = calloc(parts->count + 1, sizeof *scratch);

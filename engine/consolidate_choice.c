@@ -148,7 +148,8 @@ static size_t choose_one(const struct stretch *stretch, struct imv_part **run) {
 
 static size_t choose_cold(const struct stretch *stretch, const struct imv_run_policy *policy, struct imv_part **run) {
     if (!is_cold(stretch, policy)) return 0;
-    size_t count = choose_newest(stretch, policy, run);
+    bool brief = policy->brief != NULL && policy->brief[stretch->parts[0]->class];
+    size_t count = brief ? 0 : choose_newest(stretch, policy, run);
     return count > 0 ? count : choose_one(stretch, run);
 }
 

@@ -29,6 +29,9 @@
  *    deletions cost at most eight times what they free. Fewer hidden rows go with the next run that takes the part, or
  *    with the slot, unless tombstones get so many that deletions would be refused.
  *
+ * Rules 1 and 2 leave out what is kept for less than four days. Retention takes parts one by one, each when its newest row
+ * is past; a day in one part would stay until its last hour goes, and with a retention of an hour take 25 times the space.
+ *
  * Slots are days at all rates. A shorter slot would only bring forward when it is over, and rule 3 does that by itself;
  * a run is cut into tables anyway, and its memory is that of one series' vectors.
  *
@@ -46,10 +49,13 @@ enum {
 struct imv_run_policy {
     int64_t wall_ns, monotonic_ns;
     int64_t cold_ns;    /* a slot is cold so long after its end and after the last flush into it */
+    const bool *brief;  /* [256]: the class is kept for less than IMV_BRIEF_NS; NULL: none is */
     uint32_t shards;    /* rule 3 counts parts by shard */
     uint32_t fresh_max; /* rule 3: parts of one shard; 0: the default, 32 */
     uint32_t parts_max; /* in a run; at most IMV_RUN_PARTS_MAX, at least 2 */
 };
+
+#define IMV_BRIEF_NS (4 * IMV_SLOT_NS)
 
 /* The default of cold_ns beyond the age at which heads are flushed. */
 #define IMV_COLD_NS (INT64_C(600) * 1000000000)

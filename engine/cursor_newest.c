@@ -164,6 +164,7 @@ static imv_status seek_last_chunk(struct imv_cursor *cursor, const struct imv_ca
 static imv_status from_part(struct newest *newest, const struct imv_candidate *candidate, struct imv_error *err) {
     struct imv_cursor *cursor = newest->cursor;
     struct imv_chunk_reader *reader;
+    if (!imv_part_may_have(candidate->part, imv_series_id(newest->series))) return IMV_OK;
     IMV_TRY(seek_last_chunk(cursor, candidate, newest->series, &reader, err));
     for (;; imv_chunk_reader_previous(reader)) {
         struct imv_chunk chunk;
@@ -231,6 +232,8 @@ static imv_status part_last_time(struct imv_cursor *cursor, const struct imv_can
                                  const struct imv_series *series, const struct imv_mask *mask, int64_t *timestamp,
                                  bool *any, struct imv_error *err) {
     struct imv_chunk_reader *reader;
+    *any = imv_part_may_have(candidate->part, imv_series_id(series));
+    if (!*any) return IMV_OK;
     IMV_TRY(seek_last_chunk(cursor, candidate, series, &reader, err));
     for (;; imv_chunk_reader_previous(reader)) {
         struct imv_chunk chunk;

@@ -177,7 +177,8 @@ imv_status imv_source_open_part(struct imv_cursor *cursor, struct imv_source *so
                                 const struct imv_candidate *candidate, bool *any, struct imv_error *err) {
     const struct imv_part *part = candidate->part;
     source->loaded = false;
-    *any = !imv_mask_covers_stored(&cursor->mask, part->generation, part->time_min, part->time_max);
+    *any = imv_part_may_have(part, imv_series_id(cursor->series)) &&
+           !imv_mask_covers_stored(&cursor->mask, part->generation, part->time_min, part->time_max);
     if (!*any) return IMV_OK;
     IMV_TRY(imv_cursor_reader(cursor, candidate, &source->reader, err));
     source->part = part;

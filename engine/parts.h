@@ -66,6 +66,11 @@ struct imv_parts {
     struct imv_part *items[]; /* by (slot, order) rising: the newer one wins */
 };
 
+/* False: the part has no chunk of the series. Parts of flushes have series of one shard only. */
+static inline bool imv_part_may_have(const struct imv_part *part, uint64_t series) {
+    return part->series_min <= series && series <= part->series_max;
+}
+
 /* Any timestamp has a slot; the starts of the first slot and of the one after the last are cut to 64 bits. */
 uint32_t imv_slot_of(int64_t timestamp);
 int64_t imv_slot_start(uint32_t slot);

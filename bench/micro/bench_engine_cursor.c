@@ -111,7 +111,11 @@ static struct imv_parts *fill_parts(struct imv_kv *kv) {
     for (uint32_t p = 0; p < PARTS; p++) {
         struct imv_part *part = parts->items[p] = &parts_made[p];
         int64_t begin = (int64_t)p * ROWS * STEP_NS;
-        *part = (struct imv_part){.slot = imv_slot_of(0), .generation = p + 1, .label_min = LABEL, .label_max = LABEL};
+        *part = (struct imv_part){.slot = imv_slot_of(0),
+                                  .generation = p + 1,
+                                  .label_min = LABEL,
+                                  .label_max = LABEL,
+                                  .series_max = UINT64_MAX};
         part->time_min = begin;
         part->time_max = begin + (ROWS - 1) * STEP_NS;
         struct imv_kv_table *table;

@@ -71,6 +71,20 @@ Test(choice, a_cold_day_of_hourly_flushes_is_one_run, .init = init, .fini = fini
     cr_assert_eq(choose(), 24);
 }
 
+Test(choice, what_is_kept_for_days_only_goes_part_by_part, .init = init, .fini = fini) {
+    /* A cold slot of a class with a short retention is left as it is, unless too many parts are in a row. */
+    bool brief[UINT8_MAX + 1] = {true};
+    for (int hour = 0; hour < 24; hour++) add(IMV_TIER_FRESH, 8, hour, hour + 1, 360);
+    policy.brief = brief;
+    cr_assert_eq(choose(), 0);
+    for (int hour = 0; hour < 8; hour++) add(IMV_TIER_FRESH, 8, hour, hour + 1, 360);
+    cr_assert_eq(choose(), 32);
+    brief[0] = false;
+    made_count -= 8;
+    for (size_t i = 0; i < 8; i++) imv_part_free(made[made_count + i]);
+    cr_assert_eq(choose(), 24);
+}
+
 Test(choice, a_small_newest_part_holds_nothing_up, .init = init, .fini = fini) {
     /* Parts of flushes are taken whatever their sizes, since each is rewritten once. */
     for (int i = 0; i < 5; i++) add(IMV_TIER_FRESH, 8, 0, 24, 500);

@@ -101,6 +101,7 @@ static void write_part(struct world *world, uint32_t slot, uint32_t generation, 
     *part = (struct imv_part){.tier = (uint8_t)(generation % 2), .slot = slot, .generation = generation};
     part->label_min = world->label.label.id - (uint32_t)imv_prng_below(&world->prng, 2);
     part->label_max = world->label.label.id + (uint32_t)imv_prng_below(&world->prng, 2);
+    part->series_max = UINT64_MAX;
     part->time_min = INT64_MAX;
     part->time_max = INT64_MIN;
     struct imv_kv_table *table;
@@ -544,7 +545,8 @@ static struct world *world_of_one_chunk(size_t rows) {
         free(row);
     }
     struct imv_part *part = &world->parts_made[0];
-    *part = (struct imv_part){.slot = imv_slot_of(0), .generation = 1, .label_min = 77, .label_max = 77};
+    *part = (struct imv_part){
+        .slot = imv_slot_of(0), .generation = 1, .label_min = 77, .label_max = 77, .series_max = UINT64_MAX};
     part->time_max = (int64_t)rows - 1;
     struct imv_kv_table *table;
     uint64_t bytes;
