@@ -219,3 +219,33 @@ Test(delete, what_cannot_be_is_refused, .init = simulated, .fini = simulated_end
     }
     cr_assert_eq(imv_engine_delete(harness.engine, &deletion, 1000000, &err), IMV_CLOSED);
 }
+
+Test(delete, the_number_of_tombstones_is_bounded, .init = simulated, .fini = simulated_end) {
+    /* A shard that has as many tombstones as it may takes one more only when there is room again. */
+    put_all();
+    struct imv_tombstone *items = calloc(IMV_TOMBSTONES_MAX, sizeof *items);
+    cr_assert_not_null(items);
+    for (uint32_t i = 0; i < IMV_TOMBSTONES_MAX; i++) {
+        items[i] = (struct imv_tombstone){.label = 1000, .series = i, .position = UINT64_MAX, .last = 1};
+    }
+    struct imv_label *label = imv_catalog_find_label(imv_engine_catalog(harness.engine), IMV_STR("m0"));
+    struct imv_deletion deletion = {.label = label, .whole = true, .from = INT64_MIN, .last = INT64_MAX};
+    for (uint32_t room = 0; room < 2; room++) {
+        struct imv_deletion_request *request;
+        for (uint32_t i = 0; i < harness.shards; i++) {
+            struct imv_deletions *list;
+            ok(imv_deletions_new(items, IMV_TOMBSTONES_MAX - room, &list, &err));
+            imv_deletions_release(harness.engine->shards[i].deletions);
+            harness.engine->shards[i].deletions = list;
+        }
+        ok(imv_engine_delete_begin(harness.engine, &deletion, 0, &request, &err));
+        cr_assert(harness_settle(&harness));
+        imv_status status = imv_engine_delete_wait(harness.engine, request, 0, &err);
+        imv_engine_delete_end(request);
+        cr_assert_eq(status, room == 0 ? IMV_FULL : IMV_OK);
+        if (room == 0) cr_assert_not_null(strstr(err.message, "131072"));
+        if (room == 0) holds();
+    }
+    cr_assert_eq(tombstones(), harness.shards * IMV_TOMBSTONES_MAX);
+    free(items);
+}
