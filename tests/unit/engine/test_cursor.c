@@ -455,6 +455,58 @@ static void check_buckets(struct world *world, struct imv_cursor *cursor, size_t
     cr_assert_geq(at, end, "%zu rows are missing", end - at);
 }
 
+/* ---- ranges of values ---- */
+
+static bool is_ranged(imv_type type) { return type == IMV_FLOAT || type == IMV_INTEGER || type == IMV_UINTEGER; }
+
+static bool is_within(imv_type type, uint64_t cell, const struct imv_cursor_range *range) {
+    if (type == IMV_FLOAT)
+        return imv_cell_float(cell) >= imv_cell_float(range->low) &&
+               imv_cell_float(cell) <= imv_cell_float(range->high);
+    if (type == IMV_UINTEGER) return cell >= range->low && cell <= range->high;
+    return (int64_t)cell >= (int64_t)range->low && (int64_t)cell <= (int64_t)range->high;
+}
+
+/* How many rows of the model in [at, end) have a value in the range. */
+static size_t count_within(const struct rows_model *model, size_t at, size_t end, uint32_t column,
+                           const struct imv_cursor_range *range) {
+    size_t count = 0;
+    for (; at < end; at++) {
+        const struct model_row *row = model->rows[at];
+        count += row->has[column] && is_within(model->label->fields[column].type, row->cells[column], range);
+    }
+    return count;
+}
+
+/* Rows that a range lets the cursor leave out have no value in it; what comes is as without. */
+static void check_ranges(struct world *world, struct imv_cursor *cursor, size_t which, const uint32_t *columns,
+                         size_t columns_count) {
+    const struct rows_model *model = &world->models[which];
+    struct imv_cursor_range range = {.column =
+                                         columns_count > 0 ? (uint32_t)imv_prng_below(&world->prng, columns_count) : 0};
+    if (columns_count == 0 || model->count == 0) return;
+    uint32_t column = columns[range.column];
+    const struct model_row *some = model->rows[imv_prng_below(&world->prng, model->count)];
+    if (!is_ranged(world->label.fields[column].type) || !some->has[column]) return;
+    range.low = range.high = some->cells[column];
+    int64_t from, last;
+    random_range(world, which, &from, &last);
+    imv_cursor_set_ranges(cursor, &range, 1);
+    cr_assert_eq(imv_cursor_seek(cursor, &world->series[which], from, last, NULL), IMV_OK);
+    if (from < horizon(world)) from = horizon(world);
+    size_t at = rows_model_lower_bound(model, from);
+    size_t end = last == INT64_MAX ? model->count : rows_model_lower_bound(model, last + 1);
+    for (const struct imv_rows *rows;;) {
+        cr_assert_eq(imv_cursor_next(cursor, &rows, NULL), IMV_OK);
+        size_t begin = rows->count == 0 ? end : rows_model_lower_bound(model, rows->timestamps[0]);
+        cr_assert_eq(count_within(model, at, begin, column, &range), 0);
+        if (rows->count == 0) break;
+        cr_assert(rows_model_matches(model, begin, rows, columns, columns_count));
+        at = begin + rows->count;
+    }
+    imv_cursor_set_ranges(cursor, NULL, 0);
+}
+
 static void check_world(struct world *world) {
     for (int round = 0; round < 5; round++) {
         uint32_t columns[6];
@@ -477,6 +529,7 @@ static void check_world(struct world *world) {
             check_scan(world, cursor, which, columns, columns_count);
             check_newest(world, cursor, which, columns, columns_count);
             check_buckets(world, cursor, which, columns, columns_count);
+            check_ranges(world, cursor, which, columns, columns_count);
         }
         imv_cursor_free(cursor);
     }
