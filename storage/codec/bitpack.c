@@ -248,6 +248,9 @@ static void zoom(const struct codes *codes, unsigned shift, uint64_t *low, unsig
 /* Looks for the width and window whose codes and exceptions together are smallest: first among the eight widths below
  * the full one, then, inside the fullest bucket of these, again, as long as that can pay. */
 static void find_exceptions(const struct codes *codes, struct imv_pack_plan *best) {
+    /* Count, width, below, a position and a code take a byte each at least: a few values cannot earn that. */
+    enum { EXCEPTIONS_BYTES_MIN = 5 };
+    if (imv_packed_bytes(codes->count, codes->full_width) <= EXCEPTIONS_BYTES_MIN) return;
     uint64_t low = 0;
     for (unsigned top = codes->full_width;;) {
         unsigned bits = top == 0 ? 1 : top < BUCKETS_BITS ? top : BUCKETS_BITS, shift = top > bits ? top - bits : 0;
