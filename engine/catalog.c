@@ -199,6 +199,11 @@ struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_
     return series;
 }
 
+bool imv_catalog_id_is_used(struct imv_catalog *catalog, uint64_t id) {
+    uint64_t shard = id >> 40, index = id & ((UINT64_C(1) << 40) - 1);
+    return shard < catalog->shards_count && index < imv_catalog_series_count(catalog, (uint32_t)shard);
+}
+
 /* Makes the label with this id; name and id are free. The lock is held for writing. */
 static imv_status add_label(struct imv_catalog *catalog, uint32_t id, struct imv_str name, struct imv_label **label,
                             struct imv_error *err) {

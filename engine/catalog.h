@@ -5,21 +5,23 @@
  * properties. It belongs to one shard, given by the hash of its canonical key and the shard count of the data directory.
  *
  * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the set of its series
- * (the inverted index, ordinal_set.h). Nothing is ever removed while the process runs, so pointers stay valid until close.
+ * (the inverted index, ordinal_set.h). Only series are ever removed while the process runs, and then nobody has a pointer
+ * to one (engine/ended.h); so pointers stay valid until close, those to series as long as a snapshot is held.
  *
  * Threads: creation takes the catalog's lock (rare); lookups of labels, fields, tags and series by pointer, name or id
  * are lock-free reads of append-only tables, but for series by id, which takes the lock for reading; selections hold it for
  * reading while they combine sets. The fields of struct imv_series below the line belong to the owner shard's thread.
  *
  * Persistence: definitions travel in the journal of each shard that uses them (journal.h) until imv_catalog_persist has
- * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F and S); both
+ * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F, S and N); both
  * carry ids, so replaying one twice changes nothing. A flush persists the catalog after it has frozen its head and
  * before it releases journal: then no chunk and no remaining group refers to a definition that is in neither place.
  *
  * Ids and crashes. A label or series that was made but whose first row never became durable is forgotten by a restart:
  * its id is a gap (lookups give NULL) or, when nothing durable has a higher one, is given out again. That is safe
  * because a definition is always durable before or with the first thing that refers to its id, and because all journals
- * are replayed before anything new is made. Fields have no gaps: a journal defines a label's fields from 0 upwards.
+ * are replayed before anything new is made. The id of a series that was removed is never given out again: chunks of it may
+ * still be there. Fields have no gaps: a journal defines a label's fields from 0 upwards.
  *
  * Files, in reading order: catalog_internal.h, catalog.c (labels and the life of a catalog), label.c (fields, shapes,
  * tags), series_values.c (tag values), series_index.c (series), series_select.c (selection), catalog_store.c (meta);
@@ -102,13 +104,23 @@ struct imv_series {
     uint32_t journal_group, journal_stamp; /* journal.c */
     /* ---- private to the catalog ---- */
     uint32_t ordinal; /* its number among the series of the label */
-    uint32_t flags;
+    /* No row of it is newer than this many seconds since 1970 (UINT32_MAX: not known, or later); 0: taken up as ended, and
+     * no row came since. Written by the owner's thread and by the one that looks for ended series. */
+    _Atomic uint32_t newest_s;
 };
 
 _Static_assert(sizeof(struct imv_series) == 56, "there may be millions");
 
 static inline uint64_t imv_series_id(const struct imv_series *series) {
     return (uint64_t)series->shard << 40 | series->index;
+}
+
+/* Notes that the series has a row of this time. The owner shard's thread, when the row becomes visible. */
+static inline void imv_series_note_time(struct imv_series *series, int64_t timestamp) {
+    int64_t seconds = timestamp < 1000000000 ? 1 : timestamp / 1000000000 + 1;
+    uint32_t newest_s = seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+    if (newest_s <= atomic_load_explicit(&series->newest_s, memory_order_relaxed)) return;
+    atomic_store_explicit(&series->newest_s, newest_s, memory_order_release);
 }
 
 struct imv_tag {
@@ -128,6 +140,8 @@ imv_status imv_catalog_persist(struct imv_catalog *catalog, struct imv_error *er
 struct imv_label *imv_catalog_find_label(struct imv_catalog *catalog, struct imv_str name);
 struct imv_label *imv_catalog_label_by_id(struct imv_catalog *catalog, uint32_t id);
 struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_t id);
+/* Has the id been given out, be it to a series that was removed since? Any thread. */
+bool imv_catalog_id_is_used(struct imv_catalog *catalog, uint64_t id);
 /* How many ids are given out: labels, and series of one shard. */
 uint32_t imv_catalog_labels_count(struct imv_catalog *catalog);
 uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard);
@@ -195,6 +209,34 @@ imv_status imv_label_tag_values(struct imv_catalog *catalog, struct imv_label *l
                                                     struct imv_error *err),
                                 void *context, struct imv_error *err);
 
+/* ---- series that end ---- */
+
+/* A series whose rows are all past the label's retention, taken up for removal. */
+struct imv_ended_series {
+    struct imv_series *series;
+    uint32_t newest_s; /* before it was taken up */
+};
+
+/* Lists visible series whose every row is older than the retention of their label, at most max, and marks them (newest_s
+ * 0). now_ns is the wall time; the list is the caller's to free. Any thread, one at a time. IMV_NO_MEMORY. */
+imv_status imv_catalog_take_ended(struct imv_catalog *catalog, int64_t now_ns, size_t max,
+                                  struct imv_ended_series **list, size_t *count, struct imv_error *err);
+/* Gives a series back that is not to be removed after all. */
+void imv_catalog_give_back(const struct imv_ended_series *ended);
+/* Deletes the records of series in `meta` and sees to it that their ids are not given out again, durably, at one stroke.
+ * The series are in no head, no journal group that could be replayed names them, and nobody adds rows. */
+imv_status imv_catalog_delete_records(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count,
+                                      struct imv_error *err);
+/* Takes the series, whose records are deleted, out of the catalog and frees them and what only they have: nobody has a
+ * pointer to one any more, but caches that look at imv_catalog_epoch before they use theirs. */
+void imv_catalog_remove(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count);
+/* Instead: their records are written again. */
+void imv_catalog_keep(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count);
+/* Changes when series were removed: what was remembered of any series is to be forgotten. Any thread. */
+uint64_t imv_catalog_epoch(const struct imv_catalog *catalog);
+/* What is known of the newest row of series that were loaded. Before anything else happens. */
+void imv_catalog_note_loaded(struct imv_catalog *catalog, int64_t timestamp);
+
 /* Which series a selection wants: a tree of conditions on single tags. All text must outlive the call. */
 enum imv_tag_selector_kind {
     IMV_TAG_IN,      /* the tag is one of values; an absent tag never is */
@@ -227,7 +269,8 @@ enum {
 
 /* All visible series of the label that meet the selector (NULL: all), in order of series id, without doubles.
  * sequences[shard] is the snapshot's sequence of that shard: series made visible later are left out; NULL: none is left
- * out for that. *series is malloc'ed, the caller frees it. IMV_NO_MEMORY.
+ * out for that. *series is malloc'ed, the caller frees it, and holds a snapshot (engine/snapshot.h) from before the call
+ * until it is done with the series. IMV_NO_MEMORY.
  *
  * Cost: sets of series are combined block by block, 64 series a word, a microsecond for each 65,536 series and condition;
  * then a pointer for each series that comes out. IN looks its values up; PREFIX and TEST look at every value of the tag

@@ -90,6 +90,7 @@ struct imv_series_page {
 struct imv_shard_series {
     struct imv_segments pages; /* struct imv_series_page *; NULL: it has no series */
     _Atomic uint32_t count;    /* one past the highest index */
+    uint32_t removed_end;      /* removed series have indices below it; as `meta` says */
     uint64_t settled_sequence; /* the highest visible_at of a settled series; guarded by the lock */
     /* What `meta` holds: every series below `stored` that is not in `unstored`. Guarded by the lock. */
     uint32_t stored;
@@ -122,6 +123,7 @@ struct imv_catalog {
     uint64_t series_count; /* over all shards; guarded by the lock */
     _Atomic uint64_t series_max, label_series_max, bytes_max;
     struct imv_shard_series *shards;
+    _Atomic uint64_t epoch; /* of removals */
 };
 
 /* The most series indices that a replay may skip at once: more is damage, not a crash between creation and journal. */
@@ -201,6 +203,9 @@ imv_status imv_shard_series_remember(struct imv_shard_series *shard, uint32_t in
 /* Marks a visible series as one that selections need not look at; the lock is held for writing. */
 void imv_series_settle(struct imv_catalog *catalog, struct imv_series *series);
 void imv_label_series_release(struct imv_label_index *index);
+
+/* Takes a series out of all tables and frees it; the lock is held for writing. */
+void imv_series_remove(struct imv_catalog *catalog, struct imv_series *series);
 
 /* catalog_store.c */
 imv_status imv_catalog_load(struct imv_catalog *catalog, struct imv_error *err);

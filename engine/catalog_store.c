@@ -1,8 +1,9 @@
-/* catalog_store.c - the catalog in the `meta` family: one record for each label, field and series.
+/* catalog_store.c - the catalog in the `meta` family: a record for each label, field, series and shard.
  *
  *     key:  'L' | label id 4                     value:  check 4 | retention ns (varint) | name
  *           'F' | label id 4 | field id 4                check 4 | type 1 | name
  *           'S' | series id 8                            check 4 | label id (varint) | tags (see series_code.h)
+ *           'N' | shard 4                                check 4 | index 4: series with lower ones may have been removed
  *
  * Ids in keys are big-endian; a name goes to the end of its value. check is the low half of XXH3-64 over what follows
  * it, seeded by XXH3-64 of the key: RocksDB checks its blocks by itself, this finds a value under a wrong key and
@@ -246,6 +247,47 @@ imv_status imv_catalog_persist(struct imv_catalog *catalog, struct imv_error *er
     return status;
 }
 
+/* ---- removing ---- */
+
+static struct key removed_key(uint32_t shard) {
+    struct key key = {.bytes = {'N'}, .size = 5};
+    imv_put_be32(key.bytes + 1, shard);
+    return key;
+}
+
+/* Notes for each shard which indices are given out. */
+static imv_status put_removed_ends(struct imv_catalog *catalog, struct changes *changes, struct imv_error *err) {
+    for (uint32_t shard = 0; shard < catalog->shards_count; shard++) {
+        struct key key = removed_key(shard);
+        imv_put_u32(changes->value + CHECK_BYTES, imv_catalog_series_count(catalog, shard));
+        IMV_TRY(changes_add(changes, &key, changes->value + CHECK_BYTES + 4, err));
+    }
+    return IMV_OK;
+}
+
+static imv_status delete_record(struct changes *changes, const struct imv_series *series, struct imv_error *err) {
+    imv_assert(changes->count < CHANGES_MAX);
+    struct key key = series_key(imv_series_id(series));
+    struct imv_str text = imv_arena_copy(&changes->arena, (struct imv_str){(const char *)key.bytes, key.size});
+    if (text.data == NULL) return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory to delete a record");
+    changes->list[changes->count++] = (struct imv_kv_change){.family = IMV_KV_META, .key = text};
+    return IMV_OK;
+}
+
+imv_status imv_catalog_delete_records(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count,
+                                      struct imv_error *err) {
+    imv_assert(count + catalog->shards_count < CHANGES_MAX);
+    struct changes *changes = changes_new(catalog->kv);
+    if (changes == NULL) return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory to delete records");
+    pthread_mutex_lock(&catalog->persist_lock);
+    imv_status status = put_removed_ends(catalog, changes, err);
+    for (size_t i = 0; i < count && status == IMV_OK; i++) status = delete_record(changes, list[i].series, err);
+    if (status == IMV_OK) status = changes_write(changes, err);
+    pthread_mutex_unlock(&catalog->persist_lock);
+    changes_free(changes);
+    return status;
+}
+
 /* ---- loading ---- */
 
 /* The body of a record, checked; its text runs to the end. */
@@ -308,7 +350,16 @@ static imv_status load_series(struct imv_catalog *catalog, struct record *record
         imv_catalog_define_series(catalog, imv_get_be64(record->key.data + 1), label, tags, tags_count, &series, err));
     atomic_store_explicit(&series->visible_at, IMV_SEQUENCE_LOADED, memory_order_release);
     series->journaled = IMV_JOURNALED;
+    atomic_store_explicit(&series->newest_s, UINT32_MAX, memory_order_relaxed);
     imv_series_settle(catalog, series);
+    return IMV_OK;
+}
+
+static imv_status load_removed_end(struct imv_catalog *catalog, struct record *record, struct imv_error *err) {
+    if (record->key.size != 5 || record->end - record->at != 4) return bad_record(record, "bad size", err);
+    uint32_t shard = imv_get_be32(record->key.data + 1);
+    if (shard >= catalog->shards_count) return bad_record(record, "no such shard", err);
+    catalog->shards[shard].removed_end = imv_get_u32(record->at);
     return IMV_OK;
 }
 
@@ -336,8 +387,11 @@ imv_status imv_catalog_load(struct imv_catalog *catalog, struct imv_error *err) 
     imv_status status = load_records(catalog, iterator, 'L', load_label, err);
     if (status == IMV_OK) status = load_records(catalog, iterator, 'F', load_field, err);
     if (status == IMV_OK) status = load_records(catalog, iterator, 'S', load_series, err);
+    if (status == IMV_OK) status = load_records(catalog, iterator, 'N', load_removed_end, err);
     imv_kv_iterator_free(iterator);
     for (uint32_t shard = 0; shard < catalog->shards_count; shard++) {
+        struct imv_shard_series *series = &catalog->shards[shard];
+        if (series->count < series->removed_end) series->count = series->removed_end;
         catalog->shards[shard].stored = imv_catalog_series_count(catalog, shard);
     }
     return status;

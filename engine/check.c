@@ -130,6 +130,8 @@ static void chunk_count(struct check *check, const struct imv_chunk *chunk) {
 static const char *chunk_names_fault(const struct check *check, const struct imv_chunk *chunk) {
     if (check->catalog == NULL) return NULL;
     const struct imv_series *series = imv_catalog_series_by_id(check->catalog, chunk->id.series);
+    /* A series that ended is removed before its chunks are: nothing shows them any more. */
+    if (series == NULL && imv_catalog_id_is_used(check->catalog, chunk->id.series)) return NULL;
     if (series == NULL) return "is of a series that the catalog does not know";
     if (series->label->id != chunk->id.label) return "has another label than its series";
     for (uint32_t i = 0; i < chunk->columns; i++) {
@@ -186,8 +188,9 @@ static void tombstones_check(struct check *check, uint32_t shard) {
         bool whole = tombstone->series == (uint32_t)IMV_TOMBSTONE_ALL;
         uint64_t id = (uint64_t)shard << 40 | tombstone->series;
         const struct imv_series *series = whole ? NULL : imv_catalog_series_by_id(check->catalog, id);
-        bool known = whole ? imv_catalog_label_by_id(check->catalog, tombstone->label) != NULL
-                           : series != NULL && series->label->id == tombstone->label;
+        bool known = whole            ? imv_catalog_label_by_id(check->catalog, tombstone->label) != NULL
+                     : series == NULL ? imv_catalog_id_is_used(check->catalog, id)
+                                      : series->label->id == tombstone->label;
         if (!known) {
             finding(check, "a deletion at position %" PRIu64 " of shard %u is of a label or series that is not known",
                     tombstone->position, shard);

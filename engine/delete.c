@@ -102,8 +102,13 @@ static imv_status request_new(struct imv_engine *engine, const struct imv_deleti
     struct imv_series **all = NULL;
     imv_status status = IMV_OK;
     if (request->whole) {
-        status = imv_catalog_select(engine->catalog, deletion->label, NULL, NULL, &all, &count, err);
+        struct imv_snapshot *snapshot = NULL; /* keeps series where they are */
+        status = imv_snapshot_take(engine, &snapshot, err);
+        if (status == IMV_OK) {
+            status = imv_catalog_select(engine->catalog, deletion->label, NULL, NULL, &all, &count, err);
+        }
         if (status == IMV_OK) shards_mark(request, all, count);
+        imv_snapshot_release(snapshot);
         free(all);
     } else {
         status = request_fill(request, series, count, err);

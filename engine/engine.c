@@ -273,6 +273,15 @@ static imv_status orphans_drop(struct imv_engine *engine, struct imv_error *err)
     return status;
 }
 
+/* Of loaded series no more is known than that their rows are in parts. */
+static void loaded_series_note(struct imv_engine *engine) {
+    int64_t newest = INT64_MIN;
+    for (size_t i = 0; i < engine->meta.parts->count; i++) {
+        if (engine->meta.parts->items[i]->time_max > newest) newest = engine->meta.parts->items[i]->time_max;
+    }
+    imv_catalog_note_loaded(engine->catalog, newest);
+}
+
 static void *background_main(void *argument);
 
 static imv_status background_start(struct imv_engine *engine, struct imv_error *err) {
@@ -300,6 +309,7 @@ imv_status imv_engine_open(const struct imv_engine_options *options, struct imv_
     if (status == IMV_OK) status = imv_meta_load(opened->kv, &opened->meta, err);
     if (status == IMV_OK) status = imv_catalog_open(opened->kv, opened->shards_count, &opened->catalog, err);
     if (status == IMV_OK) imv_catalog_set_limits(opened->catalog, &opened->options.limits);
+    if (status == IMV_OK) loaded_series_note(opened);
     if (status == IMV_OK) status = orphans_drop(opened, err);
     if (status == IMV_OK) budgets_init(opened);
     if (status == IMV_OK) status = shards_make(opened, err);
@@ -360,6 +370,7 @@ void imv_engine_close(struct imv_engine *engine) {
         shown_release(&engine->block_cache_budget);
         shown_release(&engine->memtable_budget);
     }
+    imv_ended_release(&engine->ended);
     imv_catalog_close(engine->catalog);
     imv_meta_release(&engine->meta, engine->kv);
     imv_kv_close(engine->kv);

@@ -17,6 +17,7 @@
 
 #include "engine/delete.h"
 #include "engine/directory.h"
+#include "engine/ended.h"
 #include "engine/engine.h"
 #include "engine/exchange.h"
 #include "engine/meta.h"
@@ -56,6 +57,7 @@ struct imv_engine_shard {
     /* ---- any thread ---- */
     _Atomic uint64_t sequence;   /* of the newest row that readers may see; by the shard, release */
     _Atomic bool deletion_asked; /* the queue may have something: spares the shard the lock */
+    _Atomic uint64_t started;    /* position of the newest group given to the journal; by the shard, release */
     _Atomic uint64_t watermark;  /* journal groups up to it are in chunks; by the flush, release */
 };
 
@@ -91,6 +93,7 @@ struct imv_engine {
     bool stopping;
     /* ---- FLUSH lock; meta.parts changes under FLUSH and STATE and may be read under either ---- */
     struct imv_meta meta;
+    struct imv_ended ended;
     int64_t retention_at_ns; /* monotonic: when retention is looked at next */
     uint32_t flush_next;     /* shard at which the next background step starts to look */
     /* ---- background steps only ---- */

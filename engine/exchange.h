@@ -41,6 +41,10 @@ struct imv_exchange {
     _Atomic bool refusing;                 /* nothing new is taken from outside; what is on its way goes on */
     struct imv_error refusal;              /* why; guarded by refusal_lock */
     pthread_mutex_t refusal_lock;
+    /* A wish that writers take no rows: the number of the pause, 0: none. A writer notes the number in quiet[its shard] when
+     * it takes none and all that it took is applied; it takes rows again when it sees that the pause is over. */
+    _Atomic uint64_t pause;
+    _Atomic uint64_t quiet[IMV_SHARDS_MAX];
     void (*wake)(void *context, uint32_t shard);
     void *context;
 };

@@ -782,7 +782,12 @@ static imv_status get_deleted(struct decoder *decoder, const struct imv_label *l
         if (index <= UINT32_MAX) {
             found = imv_catalog_series_by_id(decoder->catalog, (uint64_t)decoder->shard << 40 | index);
         }
-        if (found == NULL || found->label != label) return bad(decoder, "no such series of the label", err);
+        /* A series that was removed since had no rows to delete; its number stays in the list and hides nothing. */
+        bool removed = found == NULL && index <= UINT32_MAX &&
+                       imv_catalog_id_is_used(decoder->catalog, (uint64_t)decoder->shard << 40 | index);
+        if (!removed && (found == NULL || found->label != label)) {
+            return bad(decoder, "no such series of the label", err);
+        }
         series[i] = (uint32_t)index;
     }
     return decoder->at == decoder->end ? IMV_OK : bad(decoder, "bytes behind its series", err);

@@ -72,10 +72,12 @@ imv_status imv_retention_step(struct imv_engine *engine, bool *did_work, struct 
             *did_work = true;
         }
         if (status == IMV_OK) status = imv_deletions_sweep(engine, err);
+        imv_ended_look(engine);
         if (status != IMV_OK) imv_log(IMV_LOG_ERROR, "retention", "%s", err->message);
         if (status == IMV_OK && count > 0) imv_log(IMV_LOG_INFO, "retention", "parts_dropped=%zu", count);
         imv_meta_batch_release(&batch);
     }
+    if (status == IMV_OK) status = imv_ended_step(engine, err);
     imv_engine_unlock(engine, IMV_RANK_FLUSH);
     return status;
 }

@@ -471,6 +471,149 @@ imv_status imv_catalog_define_series(struct imv_catalog *catalog, uint64_t id, s
     return status;
 }
 
+/* ---- removing ---- */
+
+static size_t read_codes(const struct imv_series *series, struct codes *codes) {
+    const uint8_t *at = imv_series_tags(series);
+    for (uint32_t i = 0; i < series->tags_count; i++) {
+        at = imv_series_tags_next(imv_series_tags_next(at, &codes->keys[i]), &codes->values[i]);
+    }
+    return (size_t)(at - imv_series_tags(series));
+}
+
+static void leave_page(struct imv_shard_series *shard, uint32_t index) {
+    struct imv_series_page **page = imv_segments_at(&shard->pages, sizeof *page, index / IMV_PAGE_SERIES);
+    (*page)->series[index % IMV_PAGE_SERIES] = NULL;
+    if (--(*page)->count > 0) return;
+    free(*page);
+    *page = NULL;
+}
+
+static void leave_block(struct imv_label_index *index, uint32_t ordinal) {
+    struct imv_series_block *block = &index->blocks[ordinal / IMV_ORDINAL_BLOCK];
+    uint32_t low = ordinal % IMV_ORDINAL_BLOCK;
+    block->series[low] = NULL;
+    block->settled[low / 64] &= ~(UINT64_C(1) << low % 64);
+    if (++block->holes < block->used) return;
+    /* All of it is free: its ordinals start again from 0, in order. */
+    free(block->series);
+    free(block->settled);
+    *block = (struct imv_series_block){.shard = block->shard};
+}
+
+void imv_series_remove(struct imv_catalog *catalog, struct imv_series *series) {
+    struct imv_label *label = series->label;
+    struct codes codes;
+    struct tag_bytes tags;
+    uint32_t count = series->tags_count;
+    size_t size = read_codes(series, &codes);
+    put_codes(&codes, count, &tags);
+    imv_assert(size == tags.size);
+    imv_code_table_remove(&label->index->series_by_tags, hash_tags(catalog, &tags), series->ordinal);
+    leave_sets(label, &codes, count, series->ordinal);
+    drop_values(catalog, label, &codes, count);
+    leave_page(&catalog->shards[series->shard], series->index);
+    leave_block(label->index, series->ordinal);
+    imv_catalog_give(catalog, series, sizeof *series + size);
+    catalog->series_count--;
+    atomic_fetch_sub_explicit(&label->index->series_count, 1, memory_order_relaxed);
+    imv_metric_add(IMV_METRIC_series, -1);
+}
+
+void imv_catalog_remove(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count) {
+    pthread_rwlock_wrlock(&catalog->lock);
+    for (size_t i = 0; i < count; i++) imv_series_remove(catalog, list[i].series);
+    atomic_fetch_add_explicit(&catalog->epoch, 1, memory_order_release);
+    pthread_rwlock_unlock(&catalog->lock);
+}
+
+void imv_catalog_keep(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count) {
+    pthread_rwlock_wrlock(&catalog->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct imv_shard_series *shard = &catalog->shards[list[i].series->shard];
+        imv_catalog_give_back(&list[i]);
+        /* Without memory to remember it all are written again. */
+        if (imv_shard_series_remember(shard, list[i].series->index, NULL) != IMV_OK) shard->stored = 0;
+    }
+    pthread_rwlock_unlock(&catalog->lock);
+}
+
+void imv_catalog_give_back(const struct imv_ended_series *ended) {
+    uint32_t taken = 0;
+    atomic_compare_exchange_strong(&ended->series->newest_s, &taken, ended->newest_s);
+}
+
+uint64_t imv_catalog_epoch(const struct imv_catalog *catalog) {
+    return atomic_load_explicit(&catalog->epoch, memory_order_acquire);
+}
+
+/* A walk over all series for those that are past their label's horizon. */
+struct ended_search {
+    int64_t now_ns;
+    struct imv_ended_series *list;
+    size_t count, capacity, max;
+};
+
+static bool has_ended(const struct ended_search *search, const struct imv_series *series, uint32_t newest_s) {
+    int64_t retention_ns = atomic_load_explicit(&series->label->retention_ns, memory_order_relaxed), horizon_ns;
+    if (retention_ns <= 0 || newest_s == 0 || newest_s == UINT32_MAX) return false;
+    if (atomic_load_explicit(&series->visible_at, memory_order_acquire) == 0) return false;
+    if (__builtin_sub_overflow(search->now_ns, retention_ns, &horizon_ns)) return false;
+    return (int64_t)newest_s * 1000000000 < horizon_ns;
+}
+
+static bool search_page(struct ended_search *search, const struct imv_series_page *page) {
+    for (uint32_t i = 0; i < IMV_PAGE_SERIES && search->count < search->max; i++) {
+        struct imv_series *series = page->series[i];
+        if (series == NULL) continue;
+        uint32_t newest_s = atomic_load_explicit(&series->newest_s, memory_order_acquire);
+        if (!has_ended(search, series, newest_s)) continue;
+        if (search->count == search->capacity) {
+            size_t capacity = search->capacity == 0 ? 64 : search->capacity * 2;
+            struct imv_ended_series *list = realloc(search->list, capacity * sizeof *list);
+            if (list == NULL) return false;
+            search->list = list;
+            search->capacity = capacity;
+        }
+        search->list[search->count] = (struct imv_ended_series){series, newest_s};
+        /* A row that comes meanwhile raises it again. */
+        search->count += atomic_compare_exchange_strong(&series->newest_s, &newest_s, 0);
+    }
+    return true;
+}
+
+imv_status imv_catalog_take_ended(struct imv_catalog *catalog, int64_t now_ns, size_t max,
+                                  struct imv_ended_series **list, size_t *count, struct imv_error *err) {
+    struct ended_search search = {.now_ns = now_ns, .max = max};
+    bool done = true;
+    for (uint32_t shard = 0; shard < catalog->shards_count; shard++) {
+        uint32_t pages = imv_catalog_series_count(catalog, shard) / IMV_PAGE_SERIES + 1;
+        for (uint32_t number = 0; number < pages && done; number++) {
+            pthread_rwlock_rdlock(&catalog->lock);
+            struct imv_series_page **page = imv_segments_at(&catalog->shards[shard].pages, sizeof *page, number);
+            if (page != NULL && *page != NULL) done = search_page(&search, *page);
+            pthread_rwlock_unlock(&catalog->lock);
+        }
+    }
+    *list = search.list;
+    *count = search.count;
+    if (done) return IMV_OK;
+    for (size_t i = 0; i < search.count; i++) imv_catalog_give_back(&search.list[i]);
+    free(search.list);
+    return imv_fail(err, IMV_NO_MEMORY, "catalog: no memory to list series that ended");
+}
+
+void imv_catalog_note_loaded(struct imv_catalog *catalog, int64_t timestamp) {
+    for (uint32_t shard = 0; shard < catalog->shards_count; shard++) {
+        for (uint32_t index = 0; index < imv_catalog_series_count(catalog, shard); index++) {
+            struct imv_series *series = imv_shard_series_at(&catalog->shards[shard], index);
+            if (series == NULL) continue;
+            atomic_store_explicit(&series->newest_s, 1, memory_order_relaxed);
+            imv_series_note_time(series, timestamp);
+        }
+    }
+}
+
 /* ---- reading ---- */
 
 struct imv_tag imv_series_tag_at(const struct imv_series *series, uint32_t i) {

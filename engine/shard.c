@@ -162,6 +162,7 @@ static imv_status row_apply(struct imv_shard *shard, const struct imv_row *row, 
     if (shard->active == NULL) IMV_TRY(head_start(shard, err));
     IMV_TRY(imv_head_append(shard->active, row, shard->sequence + 1, err));
     shard->sequence++;
+    imv_series_note_time(row->series, row->timestamp);
     if (atomic_load_explicit(&row->series->visible_at, memory_order_relaxed) == 0) {
         atomic_store_explicit(&row->series->visible_at, shard->sequence, memory_order_release);
     }
@@ -457,6 +458,7 @@ static void groups_start(struct imv_shard *shard) {
             return;
         }
         shard->groups[shard->groups_count++] = group;
+        atomic_store_explicit(&shard->state->started, group.position, memory_order_release);
         shard->encoded = NULL;
         deletion_started(shard, &group);
     }
@@ -548,6 +550,7 @@ static imv_status journal_open(struct imv_shard *shard, struct imv_io *io, struc
                                       .context = shard};
     uint64_t sequence_before = shard->sequence;
     IMV_TRY(imv_wal_open(io, engine->wal_path, &options, &shard->wal, err));
+    atomic_store_explicit(&shard->state->started, imv_wal_synced(shard->wal), memory_order_release);
     journal_release(shard);
     imv_log(IMV_LOG_INFO, "shard", "shard=%u position=%" PRIu64 " in_chunks=%" PRIu64 " replayed_rows=%" PRIu64,
             shard->index, imv_wal_synced(shard->wal), watermark, shard->sequence - sequence_before);

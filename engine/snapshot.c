@@ -47,8 +47,8 @@ imv_status imv_snapshot_take(struct imv_engine *engine, struct imv_snapshot **sn
     }
     taken->parts = engine->meta.parts;
     imv_parts_retain(taken->parts);
+    atomic_fetch_add(&engine->snapshots, 1); /* under the lock: who removes series holds it while there is none */
     imv_engine_unlock(engine, IMV_RANK_STATE);
-    atomic_fetch_add(&engine->snapshots, 1);
     taken->taken_at_ns = imv_clock_wall_ns(engine->clock);
     *snapshot = taken;
     return IMV_OK;
@@ -92,10 +92,10 @@ imv_status imv_snapshot_of_parts(struct imv_engine *engine, struct imv_parts *pa
         made->shards[i].deletions = engine->shards[i].deletions;
         imv_deletions_retain(made->shards[i].deletions);
     }
+    atomic_fetch_add(&engine->snapshots, 1);
     imv_engine_unlock(engine, IMV_RANK_STATE);
     made->parts = parts;
     made->taken_at_ns = imv_clock_wall_ns(engine->clock);
-    atomic_fetch_add(&engine->snapshots, 1);
     *snapshot = made;
     return IMV_OK;
 }

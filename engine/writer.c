@@ -55,6 +55,8 @@ struct imv_writer {
     struct imv_budget *budget;
     uint32_t shard;
     struct imv_batch *spare;
+    bool paused;     /* as seen by the last send */
+    uint64_t epoch;  /* of the catalog's removals that the cache of series knows of */
     bool room_known; /* there was room, and no batch was closed or opened since: others only make more */
     struct draft draft;
     struct imv_series_cache series;
@@ -82,6 +84,7 @@ imv_status imv_writer_new_for(struct imv_catalog *catalog, struct imv_exchange *
     struct imv_writer *made = calloc(1, sizeof *made + exchange->shards * sizeof made->destinations[0]);
     if (made == NULL) return imv_fail(err, IMV_NO_MEMORY, "writer: no memory");
     imv_arena_init(&made->fresh_names, 4096, NULL);
+    made->epoch = imv_catalog_epoch(catalog);
     made->catalog = catalog;
     made->exchange = exchange;
     made->budget = budget;
@@ -220,6 +223,32 @@ static bool push_batches(struct imv_writer *writer, uint32_t to) {
     return destination->refused == NULL;
 }
 
+/* True when no row of this writer is on its way. */
+static bool all_applied(const struct imv_writer *writer) {
+    for (uint32_t to = 0; to < writer->exchange->shards; to++) {
+        const struct destination *destination = &writer->destinations[to];
+        const struct imv_exchange_cell *cell = imv_exchange_cell(writer->exchange, to, writer->shard);
+        if (destination->open != NULL && destination->open->rows > 0) return false;
+        if (atomic_load_explicit(&cell->applied, memory_order_acquire) < destination->closed) return false;
+    }
+    return true;
+}
+
+/* Keeps to a pause of the exchange, and forgets what it remembers of series when some were removed in it. */
+static void follow_pause(struct imv_writer *writer) {
+    uint64_t pause = atomic_load_explicit(&writer->exchange->pause, memory_order_acquire);
+    writer->paused = pause != 0;
+    if (pause != 0) {
+        _Atomic uint64_t *quiet = &writer->exchange->quiet[writer->shard];
+        if (all_applied(writer)) atomic_store_explicit(quiet, pause, memory_order_release);
+        return;
+    }
+    uint64_t epoch = imv_catalog_epoch(writer->catalog);
+    if (epoch == writer->epoch) return;
+    imv_series_cache_release(&writer->series);
+    writer->epoch = epoch;
+}
+
 void imv_writer_send(struct imv_writer *writer) {
     imv_assert(writer->draft.row == NULL);
     for (uint32_t to = 0; to < writer->exchange->shards; to++) {
@@ -229,6 +258,7 @@ void imv_writer_send(struct imv_writer *writer) {
         push_batches(writer, to);
     }
     writer->room_known = false;
+    follow_pause(writer);
 }
 
 static bool queue_has_room(struct imv_spsc *queue) {
@@ -240,6 +270,7 @@ static bool queue_has_room(struct imv_spsc *queue) {
 
 static bool try_room(struct imv_writer *writer) {
     writer->room_known = false;
+    if (writer->paused) return false;
     for (uint32_t to = 0; to < writer->exchange->shards; to++) {
         push_batches(writer, to);
         if (!queue_has_room(&imv_exchange_cell(writer->exchange, to, writer->shard)->queue)) return false;

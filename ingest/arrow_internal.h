@@ -101,6 +101,7 @@ struct arrow_slice {
 struct imv_arrow_feed {
     struct imv_arrow_feed_options options;
     struct imv_catalog *catalog;
+    uint64_t epoch;           /* of the catalog's removals, when the tables of series were filled */
     struct imv_budget budget; /* of this stream */
     uint64_t rows, rejected;  /* taken, refused */
     struct imv_error failure; /* IMV_OK: none */
@@ -183,6 +184,8 @@ imv_status imv_arrow_column_slice(struct imv_arrow_feed *feed, struct arrow_colu
 
 /* Fills keys and known series of the slice from the codes. */
 void imv_arrow_series_find(struct imv_arrow_feed *feed);
+/* Forgets the series of the stream, and looks up those of the slice again, when some were removed. */
+void imv_arrow_series_check(struct imv_arrow_feed *feed);
 /* Finds or makes the series of a row of the slice under its label. Errors are the row's. */
 imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_label *label,
                                  struct imv_error *err);

@@ -315,6 +315,9 @@ static bool run_rows(struct imv_arrow_feed *feed) {
 
 imv_status imv_arrow_rows_run(struct imv_arrow_feed *feed, size_t *rows_left, struct imv_error *err) {
     struct arrow_slice *slice = feed->slice;
+    /* Before any series is looked at: while the writer has no room they may be removed. */
+    if (!imv_writer_has_room(feed->options.writer)) return imv_fail(err, IMV_FULL, "arrow: the writer has no room");
+    imv_arrow_series_check(feed);
     for (;;) {
         while (slice->next < slice->rows) {
             if (!run_rows(feed)) return imv_fail(err, IMV_FULL, "arrow: the writer has no room");

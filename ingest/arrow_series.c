@@ -172,6 +172,15 @@ static void ask_writer(struct imv_arrow_feed *feed, size_t *row) {
     }
 }
 
+void imv_arrow_series_check(struct imv_arrow_feed *feed) {
+    uint64_t epoch = imv_catalog_epoch(feed->catalog);
+    if (epoch == feed->epoch) return;
+    feed->epoch = epoch;
+    if (feed->series != NULL) memset(feed->series, 0, ((size_t)feed->series_mask + 1) * sizeof *feed->series);
+    feed->series_count = 0;
+    if (feed->slice->next < feed->slice->rows) imv_arrow_series_find(feed);
+}
+
 void imv_arrow_series_find(struct imv_arrow_feed *feed) {
     struct arrow_slice *slice = feed->slice;
     lay_out_key(feed);

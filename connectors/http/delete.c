@@ -69,9 +69,12 @@ static imv_status begin_deletion(struct imv_engine *engine, const struct imv_pre
                                     .last = stop};
     if (deletion.label == NULL) return IMV_OK;
     struct imv_series **series = NULL;
+    struct imv_snapshot *snapshot; /* keeps series where they are */
+    IMV_TRY(imv_snapshot_take(engine, &snapshot, err));
     imv_status status = deletion.whole ? IMV_OK : select_series(catalog, predicate, &deletion, &series, err);
     if (status == IMV_OK) status = imv_engine_delete_begin(engine, &deletion, 0, request, err);
     if (status != IMV_OK) *request = NULL;
+    imv_snapshot_release(snapshot);
     free(series);
     return status;
 }
