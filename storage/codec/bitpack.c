@@ -119,11 +119,11 @@ static size_t plan_bytes(const struct imv_pack_plan *plan, size_t count) {
     return bytes;
 }
 
-/* What a plan costs to keep and to decode: digits weigh a sixteenth more than they take, those of a bell a fourteenth
+/* What a plan costs to keep and to decode: digits weigh a sixteenth more than they take, those of a bell a tenth
  * of their bits. */
 static size_t weight_of(const struct imv_pack_plan *plan) {
     if (plan->radix == 1) return plan->bytes * 16;
-    return plan->radix == IMV_BELL_DIGITS ? plan->bytes * 16 + plan->bell_bits / 7 : plan->bytes * 17;
+    return plan->radix == IMV_BELL_DIGITS ? plan->bytes * 16 + plan->bell_bits / 5 : plan->bytes * 17;
 }
 
 /* Completes the candidate's size and tells whether it is better. */
