@@ -16,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +170,61 @@ static void fill_disk(uint64_t left) {
             step /= 4;
     }
     close(fd);
+}
+
+/* The status of a GET. */
+static int get(const char *path) {
+    struct imv_client *client;
+    struct imv_error err;
+    int status = 0;
+    struct imv_client_request request = {.method = "GET", .path = path};
+    imv_client_new(server.url, &client, &err);
+    if (imv_client_send(client, &request, &status, &err) != IMV_OK) status = -1;
+    imv_client_free(client);
+    return status;
+}
+
+/* What arrives on a socket within the time, at most size - 1 bytes; "" for nothing. */
+static const char *receive(int fd, char *text, size_t size, int timeout_ms) {
+    struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    ssize_t got = recv(fd, text, size - 1, 0);
+    text[got > 0 ? got : 0] = 0;
+    return text;
+}
+
+/* Lines over TCP wait while the disk is full, whatever is sent, and are acknowledged when there is room; meanwhile the
+ * server says that it is not ready. */
+Test(full, lines_over_tcp_wait) {
+    static char lines[4 << 20];
+    char text[64];
+    size_t size = 0;
+    while (size < sizeof lines - 64) size += (size_t)sprintf(lines + size, "t,s=a n=%zui %zu\n", size, size + 1);
+    fill_disk(1 << 20);
+    for (int i = 0; i < 100 && get("/readyz") == 200; i++) sleep_ms(50);
+    cr_assert_eq(get("/readyz"), 503);
+    int fd = test_connect(server.ilp_port);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(send(fd, "t,s=b n=1i 1\n#sync\n", 19, MSG_NOSIGNAL), 19);
+    cr_assert_str_eq(receive(fd, text, sizeof text, 500), "");
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    ssize_t sent = 0;
+    for (ssize_t part; sent < (ssize_t)size && (part = send(fd, lines + sent, size - (size_t)sent, MSG_NOSIGNAL)) > 0;)
+        sent += part;
+    fcntl(fd, F_SETFL, 0);
+    cr_assert_eq(get("/readyz"), 503);
+    cr_assert_eq(unlink(filler), 0);
+    cr_assert_str_eq(receive(fd, text, sizeof text, 10000), "#ok 1\n");
+    for (ssize_t part; sent < (ssize_t)size && (part = send(fd, lines + sent, size - (size_t)sent, MSG_NOSIGNAL)) > 0;)
+        sent += part;
+    cr_assert_eq(send(fd, "#sync\n", 6, MSG_NOSIGNAL), 6);
+    size_t rows = 1;
+    for (size_t i = 0; i < size; i++) rows += lines[i] == '\n';
+    char expected[64];
+    snprintf(expected, sizeof expected, "#ok %zu\n", rows);
+    cr_assert_str_eq(receive(fd, text, sizeof text, 10000), expected);
+    close(fd);
+    cr_assert_eq(get("/readyz"), 200);
 }
 
 Test(full, nothing_acknowledged_is_lost) {
