@@ -13,6 +13,7 @@
 #include "connectors/query_pool.h"
 #include "engine/engine.h"
 #include "engine/writer.h"
+#include "ingest/arrow.h"
 #include "query/column.h"
 #include "query/query.h"
 #include "storage/base/budget.h"
@@ -46,6 +47,45 @@ struct imv_series *imv_writer_find_series(struct imv_writer *writer, struct imv_
     (void)writer, (void)raw;
     return NULL;
 }
+
+/* No series and no shape is known: every line takes the way through imv_writer_begin. */
+void imv_writer_find_many(struct imv_writer *writer, const struct imv_str *raws, size_t count,
+                          struct imv_series **series) {
+    (void)writer, (void)raws;
+    memset(series, 0, count * sizeof(struct imv_series *));
+}
+const struct imv_shape *const *imv_writer_shapes(struct imv_writer *writer, const struct imv_label *label) {
+    (void)writer, (void)label;
+    return NULL;
+}
+struct imv_row *imv_writer_place(struct imv_writer *writer, struct imv_series *series, size_t bytes) {
+    (void)writer, (void)series, (void)bytes;
+    return NULL;
+}
+void imv_writer_put(struct imv_writer *writer, struct imv_row *row, struct imv_series *series,
+                    const struct imv_shape *shape, int64_t timestamp, size_t bytes) {
+    (void)writer, (void)row, (void)series, (void)shape, (void)timestamp, (void)bytes;
+    imv_assert(row != NULL);
+}
+
+/* Arrow has a target of its own; here its streams are refused. */
+imv_status imv_arrow_feed_new(const struct imv_arrow_feed_options *options, struct imv_arrow_feed **feed,
+                              struct imv_error *err) {
+    (void)options, (void)feed;
+    return imv_fail(err, IMV_UNSUPPORTED, "no Arrow here");
+}
+void imv_arrow_feed_free(struct imv_arrow_feed *feed) { imv_assert(feed == NULL); }
+imv_status imv_arrow_feed_take(struct imv_arrow_feed *feed, const char *bytes, size_t size, size_t *taken,
+                               struct imv_error *err) {
+    (void)feed, (void)bytes, (void)size, (void)taken;
+    return imv_fail(err, IMV_UNSUPPORTED, "no Arrow here");
+}
+imv_status imv_arrow_feed_end(const struct imv_arrow_feed *feed, struct imv_error *err) {
+    (void)feed;
+    return imv_fail(err, IMV_UNSUPPORTED, "no Arrow here");
+}
+uint64_t imv_arrow_feed_rows(const struct imv_arrow_feed *feed) { return feed == NULL ? 0 : 1; }
+uint64_t imv_arrow_feed_rejected(const struct imv_arrow_feed *feed) { return feed == NULL ? 0 : 1; }
 
 imv_status imv_writer_check_row(struct imv_writer *writer, struct imv_str label, const struct imv_tag *tags,
                                 size_t tags_count, const struct imv_field *fields, size_t fields_count,
