@@ -17,6 +17,7 @@
 #include "storage/base/log.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -364,8 +365,18 @@ static imv_status start_workers(struct server *server, struct imv_error *err) {
     return imv_workers_new(threads - 1, patience_ns, &server->workers, err);
 }
 
+/* Lets go of what a flush frees. Left to itself malloc raises the size from which it maps memory to that of the blocks of
+ * heads, which then lie between what lives longer and stay with the process when they are freed: of 760 MB after the
+ * flush of a million series 500 MB were such. Fixed sizes switch that off. Most mallocs are far below them. */
+static void set_malloc(void) {
+    enum { MAP_BYTES = 512 * 1024, TRIM_BYTES = 16 << 20 };
+    mallopt(M_MMAP_THRESHOLD, MAP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+}
+
 imv_status imv_server_run(const struct imv_config *config, struct imv_error *err) {
     IMV_TRY(imv_config_check(config, err));
+    set_malloc();
     imv_log_set_level((enum imv_log_level)config->log_level);
     raise_file_limit();
     sigset_t signals;
