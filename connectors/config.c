@@ -148,6 +148,7 @@ static const struct setting settings[] = {
     SETTING("storage", "batch_memory", SIZE, batch_memory, "a size such as 256MiB"),
     SETTING("storage", "wal", SIZE, wal_bytes, "a size such as 2GiB"),
     SETTING("storage", "flush_age", DURATION, flush_age_ns, "a duration such as 1h"),
+    SETTING("storage", "consolidate_after", DURATION, consolidate_after_ns, "a duration such as 70m"),
     SETTING("storage", "free_space", SIZE, free_space, "a size such as 256MiB"),
 };
 

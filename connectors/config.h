@@ -5,17 +5,20 @@
  *     http = 127.0.0.1:8086             connection_memory = 256MiB      batch_memory = 256MiB
  *     ilp = 127.0.0.1:9009              query_memory = 1GiB             wal = 2GiB
  *     bolt = off                        queries_memory = 4GiB           flush_age = 1h
- *     shards = 2                        query_timeout = 5m              free_space = 256MiB
- *     io = auto                         query_threads = 2
- *     log = info                        query_workers = 0               [retention]
- *                                       idle_timeout = 5m               cpu = 30d
- *                                       stall_timeout = 30s
- *                                       series = 10000000               [series]
- *                                       series_per_label = 10000000     cpu = 100000
- *                                       catalog_memory = 4GiB
+ *     shards = 2                        query_timeout = 5m              consolidate_after = 70m
+ *     io = auto                         query_threads = 2               free_space = 256MiB
+ *     log = info                        query_workers = 0
+ *                                       idle_timeout = 5m               [retention]
+ *                                       stall_timeout = 30s             cpu = 30d
+ *                                       series = 10000000
+ *                                       series_per_label = 10000000     [series]
+ *                                       catalog_memory = 4GiB           cpu = 100000
  *
  * Beyond a number of series, of all or of one label ([series] for a label by name), new ones are refused and known ones
  * go on; so at the memory of the catalog's names.
+ *
+ * A day is consolidated (engine/consolidate.h) so long after it was over and rows of it were last flushed: not given, 10
+ * minutes more than flush_age, so that its last rows are there.
  *
  * An unknown section, key or unit is an error: a server never starts with a setting that it did not understand. Sizes
  * take KiB, MiB, GiB; durations ms, s, m, h, d. The file is INI (libinih).
@@ -59,6 +62,7 @@ struct imv_config {
     uint64_t free_space;                 /* below so many free bytes on the disk writes are refused */
     uint64_t wal_bytes;
     int64_t query_timeout_ns, idle_timeout_ns, stall_timeout_ns, flush_age_ns;
+    int64_t consolidate_after_ns; /* 0: flush_age and 10 minutes */
     uint32_t query_threads;
     uint32_t query_workers; /* threads that one query may have, its own included; 0: one per core */
     struct imv_retention retentions[IMV_RETENTIONS_MAX];

@@ -257,6 +257,7 @@ static imv_status open_engine(struct server *server, struct imv_error *err) {
     options.wal_bytes_max = config->wal_bytes;
     options.free_bytes_min = config->free_space;
     options.flush_age_ns = config->flush_age_ns;
+    options.cold_ns = config->consolidate_after_ns;
     options.limits = (struct imv_catalog_limits){config->series_max, config->label_series_max, config->catalog_memory};
     options.background = true;
     options.clock = server->clock;

@@ -24,7 +24,8 @@ Test(config, every_kind_of_setting_is_read) {
                            "[server]\ndata = /d\nhttp = 127.0.0.2:0\nilp = off\nio = epoll\nshards = 3\nlog = warn\n"
                            "[limits]\nconnections = 7\nseries = 9\nseries_per_label = 8\ncatalog_memory = "
                            "1MiB\nquery_memory = 3MiB\nqueries_memory = 5MiB\nquery_timeout = 90s\n"
-                           "[storage]\nflush_age = 2h\nfree_space = 2GiB\n[retention]\ncpu = 30d\n[series]\ncpu = 6\n",
+                           "[storage]\nflush_age = 2h\nconsolidate_after = 3h\nfree_space = 2GiB\n[retention]\ncpu = "
+                           "30d\n[series]\ncpu = 6\n",
                            &err),
                  IMV_OK, "%s", err.message);
     cr_expect_str_eq(config.data, "/d");
@@ -38,6 +39,7 @@ Test(config, every_kind_of_setting_is_read) {
     cr_expect_eq(config.free_space, UINT64_C(2) << 30);
     cr_expect_eq(config.query_timeout_ns, INT64_C(90) * 1000000000);
     cr_expect_eq(config.flush_age_ns, INT64_C(7200) * 1000000000);
+    cr_expect_eq(config.consolidate_after_ns, INT64_C(10800) * 1000000000);
     cr_expect(config.series_max == 9 && config.label_series_max == 8 && config.catalog_memory == 1 << 20);
     cr_expect(config.series_limits_count == 1 && config.series_limits[0].series_max == 6);
     cr_expect_eq(config.retentions_count, 1);
