@@ -522,6 +522,8 @@ imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struc
     imv_status status;
     bool ended = false;
     if (engine->consolidation == NULL) {
+        /* A job holds a snapshot, which would keep writers in the pause. */
+        if (engine->ended.phase == IMV_ENDED_PAUSING) return IMV_OK;
         status = job_choose(engine, err);
         *did_work = status != IMV_OK || engine->consolidation != NULL;
         if (!*did_work) engine->consolidate_at_ns = soon_ns(engine, IMV_CONSOLIDATE_PERIOD_NS);

@@ -18,6 +18,9 @@
  * its inputs' files by its own list of parts. When retention has retired an input meanwhile the job is given up, its
  * output dropped and the rest chosen anew: nothing comes back.
  *
+ * Series. A job holds a snapshot, so no series is removed while it runs (ended.h); it does not begin while writers pause for
+ * that, and they do not pause while it runs.
+ *
  * Crashes. The batch is the moment of truth, as with a flush: before it the output is files that no part names, after it
  * the inputs are. Either are dropped at the next start. When the batch fails it is unknown whether the store holds it;
  * the same batch is written again until it succeeds.

@@ -1,5 +1,6 @@
 #include "engine/consolidate.h"
 
+#include "engine/retention.h"
 #include "storage/base/log.h"
 #include "storage/base/metrics.h"
 #include "storage/base/prng.h"
@@ -656,4 +657,29 @@ Test(consolidate, a_deletion_in_the_middle_holds, .init = simulated, .fini = sim
         cr_assert(model_holds(&harness, &model, false));
         harness_close(&harness);
     }
+}
+
+/* ---- series that end ---- */
+
+Test(consolidate, writers_do_not_pause_for_a_job, .init = simulated, .fini = simulated_end) {
+    /* Removing ended series, for which writers pause until no snapshot is held, waits for a job to end, and a job does not
+     * begin in the pause. */
+    ok(harness_open(&harness, &err));
+    for (int i = 0; i < 2; i++) {
+        put_everywhere(0, 40);
+        flush();
+    }
+    struct imv_engine *engine = harness.engine;
+    engine->ended.phase = IMV_ENDED_PAUSING;
+    cr_assert_not(job_begin(1));
+    engine->ended.phase = IMV_ENDED_TAKEN;
+    cr_assert(job_begin(1));
+    bool did_work;
+    ok(imv_retention_step(engine, &did_work, &err));
+    cr_assert_eq(engine->ended.phase, IMV_ENDED_TAKEN);
+    while (engine->consolidation != NULL) ok(imv_consolidate_step(engine, &did_work, &err));
+    ok(imv_retention_step(engine, &did_work, &err));
+    cr_assert_eq(engine->ended.phase, IMV_ENDED_PAUSING);
+    consolidate();
+    cr_assert(model_holds(&harness, &model, false));
 }
