@@ -209,8 +209,18 @@ static imv_status slice_read(struct imv_consolidation *job, bool *ended, struct 
 
 /* ---- the record ---- */
 
+/* Frees the iterators: the store cannot be opened again after a failed write as long as there are any (kv.h). */
+static void reading_end(struct imv_consolidation *job) {
+    label_leave(job);
+    for (size_t i = 0; i < job->inputs_count; i++) {
+        imv_kv_iterator_free(job->walkers[i].iterator);
+        job->walkers[i].iterator = NULL;
+    }
+}
+
 /* Puts all that was written into the store. */
 static imv_status outputs_ingest(struct imv_consolidation *job, struct imv_error *err) {
+    reading_end(job);
     if (job->part_begun) IMV_TRY(imv_part_writer_end(job->writer, err));
     IMV_TRY(imv_part_writer_ingest(job->writer, err));
     job->outputs = imv_part_writer_take(job->writer, &job->outputs_count);
@@ -312,8 +322,7 @@ static imv_status outputs_record(struct imv_consolidation *job, bool *ended, str
 
 void imv_consolidation_free(struct imv_consolidation *job) {
     if (job == NULL) return;
-    label_leave(job);
-    for (size_t i = 0; i < job->inputs_count; i++) imv_kv_iterator_free(job->walkers[i].iterator);
+    reading_end(job);
     imv_row_collector_release(&job->collector);
     imv_chunk_encoder_release(&job->encoder);
     imv_part_writer_free(job->writer);
@@ -500,11 +509,15 @@ static void job_end(struct imv_engine *engine) {
     engine->consolidation = NULL;
 }
 
-static void job_failed(struct imv_engine *engine, const struct imv_error *err) {
-    struct imv_consolidation *job = engine->consolidation;
+static void delay(struct imv_engine *engine) {
     int64_t delay_ns = engine->consolidate_delay_ns == 0 ? retry_delay_min_ns : engine->consolidate_delay_ns * 2;
     engine->consolidate_delay_ns = delay_ns < retry_delay_max_ns ? delay_ns : retry_delay_max_ns;
     engine->consolidate_at_ns = imv_clock_monotonic_ns(engine->clock) + engine->consolidate_delay_ns;
+}
+
+static void job_failed(struct imv_engine *engine, const struct imv_error *err) {
+    struct imv_consolidation *job = engine->consolidation;
+    delay(engine);
     imv_metric_add(IMV_METRIC_consolidation_failures_total, 1);
     imv_log(IMV_LOG_ERROR, "consolidate", "retry_ms=%" PRId64 " %s", engine->consolidate_delay_ns / 1000000,
             err->message);
@@ -537,4 +550,10 @@ imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struc
         job_end(engine);
     }
     return status;
+}
+
+void imv_consolidate_give_way(struct imv_engine *engine) {
+    if (engine->consolidation == NULL || engine->consolidation->writer == NULL) return; /* it holds no iterators */
+    delay(engine);
+    job_end(engine);
 }

@@ -31,7 +31,8 @@
  * milliseconds, or with a table of 64 MB synced; a flush waits no longer than that.
  *
  * After a failure the job is given up and the next one begins after a delay that doubles from 1 s to 5 min. Parts with a
- * damaged chunk are left as they are until the next start.
+ * damaged chunk are left as they are until the next start. A job has iterators only while it reads, and is given up when a
+ * flush finds that iterators keep the store from being opened again after a failed write (kv.h).
  */
 #pragma once
 
@@ -49,6 +50,9 @@ struct imv_consolidation;
 /* Does one slice of the job at hand, or chooses one when it is time to; *did_work tells whether there was anything, also
  * when it failed. Background steps only: one thread. */
 imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
+
+/* Gives up a job that is still being read, and lets some time pass before the next. Background steps only. */
+void imv_consolidate_give_way(struct imv_engine *engine);
 
 /* Gives up a job; what it wrote is deleted, or dropped at the next start. NULL is allowed. */
 void imv_consolidation_free(struct imv_consolidation *job);

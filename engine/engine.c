@@ -506,7 +506,9 @@ imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struc
 /* ---- background ---- */
 
 static imv_status background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {
-    IMV_TRY(imv_flush_next(engine, did_work, err));
+    imv_status status = imv_flush_next(engine, did_work, err);
+    if (status == IMV_BUSY) imv_consolidate_give_way(engine);
+    IMV_TRY(status);
     if (!*did_work) IMV_TRY(imv_retention_step(engine, did_work, err));
     return *did_work ? IMV_OK : imv_consolidate_step(engine, did_work, err);
 }

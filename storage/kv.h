@@ -88,7 +88,8 @@ void imv_kv_close(struct imv_kv *kv);
 /* Replaces value's content. IMV_NOT_FOUND when absent. */
 imv_status imv_kv_get(struct imv_kv *kv, enum imv_kv_family family, struct imv_str key, struct imv_buffer *value,
                       struct imv_error *err);
-/* Applies all changes atomically; on IMV_OK they are on stable storage. */
+/* Applies all changes atomically; on IMV_OK they are on stable storage. IMV_BUSY, here and from ingest and drop_range: a
+ * write failed before, and the iterators that there are keep the store from being opened again; nothing happened. */
 imv_status imv_kv_write(struct imv_kv *kv, const struct imv_kv_change *changes, size_t count, struct imv_error *err);
 
 /* A view of one family as it is now: later writes, ingestions and drops do not change what it shows. */

@@ -32,7 +32,7 @@ struct imv_kv_memory {
     uint64_t space_bytes;
     struct run meta;
     struct run *tables; /* oldest first */
-    size_t tables_count;
+    size_t tables_count, iterators_count;
 };
 
 struct handle {
@@ -176,6 +176,7 @@ void imv_kv_memory_arm(struct imv_kv_memory *memory, uint64_t operation, enum im
 void imv_kv_memory_set_space(struct imv_kv_memory *memory, uint64_t bytes) { memory->space_bytes = bytes; }
 uint64_t imv_kv_memory_operations(const struct imv_kv_memory *memory) { return memory->operations; }
 size_t imv_kv_memory_tables(const struct imv_kv_memory *memory) { return memory->tables_count; }
+size_t imv_kv_memory_iterators(const struct imv_kv_memory *memory) { return memory->iterators_count; }
 
 void imv_kv_memory_crash(struct imv_kv_memory *memory) {
     pthread_mutex_lock(&memory->lock);
@@ -300,6 +301,7 @@ static void iterator_free(struct imv_kv_iterator *base) {
     struct memory_iterator *iterator = (struct memory_iterator *)base;
     pthread_mutex_lock(&iterator->memory->lock);
     run_release(&iterator->run);
+    iterator->memory->iterators_count--;
     pthread_mutex_unlock(&iterator->memory->lock);
     drop_copies(iterator);
     free(iterator);
@@ -372,6 +374,7 @@ static imv_status memory_iterate(struct imv_kv *kv, enum imv_kv_family family, s
     for (size_t i = 0; family == IMV_KV_CHUNKS && i < memory->tables_count; i++)
         run_merge(&made->run, &memory->tables[i]);
     made->position = made->run.count;
+    memory->iterators_count++;
     end(handle);
     *iterator = &made->iterator;
     return IMV_OK;

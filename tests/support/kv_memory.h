@@ -37,5 +37,7 @@ void imv_kv_memory_crash(struct imv_kv_memory *memory);
 uint8_t *imv_kv_memory_bytes(struct imv_kv_memory *memory, enum imv_kv_family family, struct imv_str key, size_t *size);
 /* What imv_kv_space says from now on; nothing else keeps to it. Without it, all there could be. */
 void imv_kv_memory_set_space(struct imv_kv_memory *memory, uint64_t bytes);
+/* How many iterators there are. */
+size_t imv_kv_memory_iterators(const struct imv_kv_memory *memory);
 /* How many ingested tables there are. */
 size_t imv_kv_memory_tables(const struct imv_kv_memory *memory);

@@ -466,6 +466,37 @@ Test(consolidate, a_failure_anywhere_loses_nothing_and_is_tried_again, .init = s
     }
 }
 
+Test(consolidate, what_waits_for_the_store_holds_no_iterator, .init = simulated, .fini = simulated_end) {
+    /* After a failed write the store is opened again, for which no iterator may be left: a job whose record failed has
+     * none, and one that is still read gives way to a flush and is done later. */
+    ok(harness_open(&harness, &err));
+    for (int i = 0; i < 2; i++) {
+        put_everywhere(0, 40);
+        flush();
+    }
+    cr_assert(job_begin(1));
+    cr_assert_gt(imv_kv_memory_iterators(harness.kv_memory), 0);
+    imv_consolidate_give_way(harness.engine);
+    cr_assert_eq(imv_kv_memory_iterators(harness.kv_memory), 0);
+    cr_assert_null(harness.engine->consolidation);
+    bool did_work;
+    ok(imv_consolidate_step(harness.engine, &did_work, &err));
+    cr_assert_not(did_work, "not before its delay");
+    cr_assert(job_begin(1));
+    while (imv_kv_memory_iterators(harness.kv_memory) > 0) {
+        ok(imv_consolidate_step(harness.engine, &did_work, &err));
+        cr_assert_not_null(harness.engine->consolidation, "it is recorded in a step of its own");
+    }
+    imv_kv_memory_arm(harness.kv_memory, imv_kv_memory_operations(harness.kv_memory) + 1, IMV_KV_MEMORY_FAIL);
+    cr_assert_eq(imv_consolidate_step(harness.engine, &did_work, &err), IMV_IO);
+    imv_consolidate_give_way(harness.engine);
+    cr_assert_not_null(harness.engine->consolidation, "the store may hold its record");
+    cr_assert_eq(imv_kv_memory_iterators(harness.kv_memory), 0);
+    for (int i = 0; i < 2; i++) consolidate();
+    cr_assert_eq(parts_count(IMV_TIER_CONSOLIDATED), HARNESS_DAYS);
+    cr_assert(model_holds(&harness, &model, false));
+}
+
 Test(consolidate, a_full_disk_is_waited_out, .init = simulated, .fini = simulated_end) {
     /* Nothing is begun that may not fit; when there is room again it is done. */
     ok(harness_open(&harness, &err));
