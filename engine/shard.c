@@ -101,10 +101,11 @@ static bool worth_freezing(const struct imv_shard *shard) {
 }
 
 /* Hands the active head over to the flush. A group that is applied in part stays above its end position: it would be
- * replayed whole, and its rows, being the same, win over themselves. */
-static void head_freeze(struct imv_shard *shard) {
+ * replayed whole, and its rows, being the same, win over themselves. False: there is none, and other heads have to be
+ * flushed before there can be one without rows. */
+static bool head_freeze(struct imv_shard *shard) {
     imv_assert(worth_freezing(shard));
-    if (shard->active == NULL && head_start(shard, NULL) != IMV_OK) return; /* other heads wait for their flush */
+    if (shard->active == NULL && head_start(shard, NULL) != IMV_OK) return false;
     publish(shard);
     shard->deletions_unfrozen = 0;
     imv_engine_lock(shard->engine, IMV_RANK_STATE);
@@ -118,9 +119,11 @@ static void head_freeze(struct imv_shard *shard) {
     pthread_cond_broadcast(&shard->engine->changed);
     imv_engine_unlock(shard->engine, IMV_RANK_STATE);
     shard->active = NULL;
+    return true;
 }
 
-/* Marks the newest flush ticket as acted on: all that was visible when it was given out is in frozen heads or chunks. */
+/* Marks the newest flush ticket as acted on: all that was done when it was given out, deletions too, is in frozen heads
+ * or chunks. */
 static void ticket_take(struct imv_shard *shard, uint64_t ticket) {
     imv_engine_lock(shard->engine, IMV_RANK_STATE);
     shard->state->ticket_seen = ticket;
@@ -152,8 +155,8 @@ static bool freeze_due(struct imv_shard *shard) {
 static void heads_turn(struct imv_shard *shard) {
     uint64_t ticket = atomic_load_explicit(&shard->engine->flush_ticket, memory_order_acquire);
     bool asked = ticket != shard->state->ticket_seen; /* written by this thread alone */
-    if ((asked && worth_freezing(shard)) || freeze_due(shard)) head_freeze(shard);
-    if (asked) ticket_take(shard, ticket);
+    bool wanted = asked ? worth_freezing(shard) : freeze_due(shard);
+    if ((!wanted || head_freeze(shard)) && asked) ticket_take(shard, ticket);
 }
 
 /* ---- durable rows into heads ---- */
@@ -256,7 +259,7 @@ static void groups_apply(struct imv_shard *shard) {
     uint64_t sources = 0;
     while (shard->groups_count > 0 && shard->groups[0].synced) {
         if (!group_apply(shard, &shard->groups[0], &sources)) {
-            if (active_has_rows(shard)) head_freeze(shard);
+            if (active_has_rows(shard)) (void)head_freeze(shard);
             break;
         }
         shard->applied_position = shard->groups[0].position;
@@ -505,7 +508,7 @@ int64_t imv_shard_deadline_ns(const struct imv_shard *shard) {
 
 /* Freezes and flushes the active head at once: during replay nobody else gives memory back. */
 static imv_status replay_flush(struct imv_shard *shard, struct imv_error *err) {
-    if (active_has_rows(shard)) head_freeze(shard);
+    if (active_has_rows(shard)) (void)head_freeze(shard);
     imv_status status = IMV_OK;
     while (status == IMV_OK) status = imv_flush_head(shard->engine, shard->index, err);
     return status == IMV_NOT_FOUND ? IMV_OK : status;

@@ -192,6 +192,35 @@ Test(delete, a_journal_of_deletions_alone_turns_over, .init = simulated, .fini =
     cr_assert_lt(tombstones(), 600);
 }
 
+Test(delete, a_flush_that_is_asked_for_takes_deletions_along, .init = simulated, .fini = simulated_end) {
+    /* When a flush is done, the deletions from before it need no journal, also if there was no room for another head when
+     * it was asked for. */
+    put_all();
+    ok(harness_flush(&harness, &err));
+    for (uint32_t i = 0; i < IMV_HEADS_MAX; i++) {
+        put(0, i, 1, 1);
+        imv_engine_flush_begin(harness.engine);
+        cr_assert(harness_settle(&harness));
+    }
+    delete (0, 0, model_time(0), model_time(40));
+    imv_engine_flush_begin(harness.engine);
+    harness_turn(&harness);
+    cr_assert_not(imv_engine_flushed(harness.engine));
+    bool did_work;
+    while (!imv_engine_flushed(harness.engine)) {
+        ok(imv_engine_background_step(harness.engine, &did_work, &err));
+        harness_turn(&harness);
+    }
+    struct imv_snapshot *snapshot;
+    ok(imv_snapshot_take(harness.engine, &snapshot, &err));
+    for (uint32_t i = 0; i < snapshot->shards_count; i++) {
+        const struct imv_deletions *list = snapshot->shards[i].deletions;
+        for (size_t k = 0; list != NULL && k < list->count; k++) cr_assert(list->items[k].recorded);
+    }
+    imv_snapshot_release(snapshot);
+    holds();
+}
+
 Test(delete, what_cannot_be_is_refused, .init = simulated, .fini = simulated_end) {
     /* A range that ends before it begins; more requests than wait at a shard; a shard that is closed; nobody who runs
      * the shards in time. What waits when a shard closes is told so. */
