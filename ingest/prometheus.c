@@ -94,12 +94,12 @@ static bool read_label(struct imv_str bytes, struct imv_tag *tag) {
     return true;
 }
 
-/* The fields of a series up to its first that is no label: as they stand they are the key of the series cache. Keys of
- * line protocol never begin with a line feed, and these all do (tag 0x0a), so the two cannot meet. */
+/* The fields of a series up to its first that is no label, or to the limit: as they stand they are the key of the series
+ * cache. Keys of line protocol never begin with a line feed, and these all do (tag 0x0a), so the two cannot meet. */
 static struct imv_str find_labels(struct imv_str series) {
     const uint8_t *at = begin_of(series), *end = end_of(series);
     struct wire_field field;
-    for (const uint8_t *next; at < end; at = next) {
+    for (const uint8_t *next; at < end && at - begin_of(series) < IMV_PROMETHEUS_LABELS_BYTES_MAX; at = next) {
         next = read_field(at, end, &field);
         if (next == NULL || field.number != SERIES_LABEL || field.type != WIRE_BYTES) break;
     }
@@ -157,32 +157,48 @@ static imv_status find_series(struct imv_writer *writer, struct imv_str labels, 
 
 /* ---- reasons ---- */
 
-/* up{job="x",instance="y"}, or as much of it as can be read. */
+enum {
+    SHOWN_BYTES = 160,           /* of a series */
+    SHOWN_LABELS = IMV_TAGS_MAX, /* looked at for it: most of what a hostile request sends may be empty */
+};
+
+/* Appends what is shown of a text at most. */
+static void append_shown(struct imv_buffer *out, struct imv_str text) {
+    imv_buffer_append(out, text.data, text.size <= SHOWN_BYTES ? text.size : SHOWN_BYTES + 1);
+}
+
+static void describe_label(const struct imv_tag *tag, const char *separator, struct imv_buffer *out) {
+    imv_buffer_append_str(out, imv_str_from(separator));
+    append_shown(out, tag->key);
+    imv_buffer_append_str(out, IMV_STR("=\""));
+    append_shown(out, tag->value);
+    imv_buffer_append_char(out, '"');
+}
+
+/* up{job="x",instance="y"}, or as much of it as can be read and is shown. */
 static void describe(struct imv_str labels, struct imv_buffer *out) {
-    struct imv_tag tag;
-    struct wire_field field;
-    for (const uint8_t *at = begin_of(labels), *end = end_of(labels); at < end;) {
-        at = read_field(at, end, &field);
-        if (!read_label(field.bytes, &tag)) break;
-        if (imv_str_equal(tag.key, IMV_STR("__name__"))) imv_buffer_append_str(out, tag.value);
-    }
     const char *separator = "{";
-    for (const uint8_t *at = begin_of(labels), *end = end_of(labels); at < end;) {
-        at = read_field(at, end, &field);
-        if (!read_label(field.bytes, &tag)) break;
-        if (imv_str_equal(tag.key, IMV_STR("__name__"))) continue;
-        imv_buffer_append_format(out, "%s%.*s=\"%.*s\"", separator, (int)tag.key.size, tag.key.data,
-                                 (int)tag.value.size, tag.value.data);
-        separator = ",";
+    for (int part = 0; part < 2; part++) { /* the name, then the labels */
+        const uint8_t *at = begin_of(labels), *end = end_of(labels);
+        for (int count = 0; at < end && count < SHOWN_LABELS && out->size <= SHOWN_BYTES; count++) {
+            struct imv_tag tag;
+            struct wire_field field;
+            at = read_field(at, end, &field);
+            if (!read_label(field.bytes, &tag)) break;
+            bool is_name = imv_str_equal(tag.key, IMV_STR("__name__"));
+            if (is_name && part == 0) append_shown(out, tag.value);
+            if (is_name || part == 0) continue;
+            describe_label(&tag, separator, out);
+            separator = ",";
+        }
     }
     imv_buffer_append_str(out, separator[0] == '{' ? IMV_STR("{}") : IMV_STR("}"));
 }
 
 static void say(struct imv_prometheus *prometheus, struct imv_str labels, const struct imv_error *cause) {
-    enum { SHOWN_BYTES = 160 };
-    if (prometheus->reject == NULL) return;
+    if (++prometheus->refusals > IMV_PROMETHEUS_REASONS_MAX || prometheus->reject == NULL) return;
     struct imv_buffer series;
-    imv_buffer_init(&series, 2 * labels.size + 16);
+    imv_buffer_init(&series, 8 * SHOWN_BYTES);
     describe(labels, &series);
     size_t shown = series.size < SHOWN_BYTES ? series.size : SHOWN_BYTES;
     for (size_t i = 0; i < shown; i++) {
@@ -252,7 +268,9 @@ static imv_status take_series_field(struct imv_prometheus *prometheus, struct im
             return IMV_OK;
         case SERIES_LABEL:
             if (prometheus->series_refused) return IMV_OK;
-            imv_fail(&err, IMV_INVALID, "its labels do not stand together before its samples");
+            imv_fail(&err, IMV_INVALID,
+                     "its labels do not stand together before its samples, or have more than %d bytes",
+                     IMV_PROMETHEUS_LABELS_BYTES_MAX);
             say(prometheus, labels, &err);
             prometheus->series_refused = true;
             return IMV_OK;

@@ -12,7 +12,7 @@
  *
  * Labels are held to the rules of Prometheus: a series needs `__name__`; names are not empty, not given twice, and UTF-8
  * as values are; a label with an empty value counts as absent. A label named `value` is refused, since a property of a
- * twin is either tag or field. A series that breaks a rule is left out with a reason that names it, and so is a sample
+ * twin is either tag or field; so are labels of more than IMV_PROMETHEUS_LABELS_BYTES_MAX together. A series that breaks a rule is left out with a reason that names it, and so is a sample
  * whose time does not fit 64-bit nanoseconds; all else of the request is kept.
  *
  * Four small messages of a frozen format are read here by hand: a sample is then two loads from the place where it
@@ -25,14 +25,21 @@
 
 #include "engine/writer.h"
 
-enum { IMV_PROMETHEUS_TURN_BYTES = 1 << 20 }; /* at most handled in one call: 60,000 samples, some milliseconds */
+enum {
+    IMV_PROMETHEUS_TURN_BYTES = 1 << 20, /* at most handled in one call: 60,000 samples, some milliseconds */
+    /* Of one series. All that the catalog takes of tags is half of it; each call that goes on in a series reads its labels
+     * again, which takes 10 ms for so many. */
+    IMV_PROMETHEUS_LABELS_BYTES_MAX = 1 << 20,
+    IMV_PROMETHEUS_REASONS_MAX = 10, /* of one request; more than a client reads, and each takes microseconds to word */
+};
 
 struct imv_prometheus {
     struct imv_writer *writer;
     uint64_t rows;     /* samples taken */
     uint64_t rejected; /* samples refused */
-    /* Called for each series that is refused, and for each sample that is refused for itself; reason begins with the
-     * series, `up{job="x"}`, cut short, control characters shown as `?`. May be NULL. */
+    uint64_t refusals; /* series that were refused, and samples that were for themselves */
+    /* Called for the first IMV_PROMETHEUS_REASONS_MAX refusals; reason begins with the series, `up{job="x"}`, cut short,
+     * control characters shown as `?`. May be NULL. */
     void (*reject)(void *context, const struct imv_error *reason);
     void *context;
     /* Private: where the next call goes on. */

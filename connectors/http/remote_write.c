@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 enum {
-    REASONS_MAX = 10, /* reported in full; the rest is counted */
     PACKED_BYTES_MIN = 64 * 1024,
     /* Snappy's densest element is a copy of 64 bytes in three; a body that declares more is not snappy. */
     RATIO_MAX = 22,
@@ -31,7 +30,6 @@ struct write {
     struct imv_prometheus samples;
     struct block packed, plain;
     struct imv_buffer reasons; /* text of the first refusals */
-    uint64_t refusals;
     bool unpacked, taken, marked;
     struct imv_error failure; /* of the body as a whole */
     uint64_t marks[];         /* one a shard */
@@ -94,10 +92,9 @@ static const char *refusal_of_head(struct imv_http_request *request) {
     return NULL;
 }
 
-static void count_refused(void *context, const struct imv_error *reason) {
+static void add_reason(void *context, const struct imv_error *reason) {
     struct write *write = context;
-    if (++write->refusals <= REASONS_MAX)
-        imv_buffer_append_format(&write->reasons, "%s%s", write->reasons.size == 0 ? "" : "; ", reason->message);
+    imv_buffer_append_format(&write->reasons, "%s%s", write->reasons.size == 0 ? "" : "; ", reason->message);
 }
 
 static void begin(struct imv_http_request *request) {
@@ -116,7 +113,7 @@ static void begin(struct imv_http_request *request) {
     write->budget = context->remote_write;
     write->loop = imv_http_loop(request);
     imv_prometheus_init(&write->samples, context->writer);
-    write->samples.reject = count_refused;
+    write->samples.reject = add_reason;
     write->samples.context = write;
     imv_buffer_init(&write->reasons, 4096);
     imv_http_set_state(request, write);
@@ -190,7 +187,8 @@ static void reply_partial(struct imv_http_request *request, struct write *write)
     imv_buffer_append_format(
         &text, "partial write: %" PRIu64 " of %" PRIu64 " samples were refused, %" PRIu64 " are stored: %.*s%s",
         samples->rejected, samples->rejected + samples->rows, samples->rows, (int)write->reasons.size,
-        write->reasons.size == 0 ? "" : write->reasons.data, write->refusals > REASONS_MAX ? "; ..." : "");
+        write->reasons.size == 0 ? "" : write->reasons.data,
+        samples->refusals > IMV_PROMETHEUS_REASONS_MAX ? "; ..." : "");
     imv_buffer_append_char(&text, 0);
     imv_http_reply_error(request, 400, "invalid", text.failed ? "partial write" : text.data);
     imv_buffer_release(&text);
@@ -208,7 +206,7 @@ static void reply_when_durable(struct imv_http_request *request, struct write *w
         imv_http_reply_error(request, 503, "unavailable", err.message);
     else if (write->failure.status != IMV_OK)
         imv_http_reply_error(request, 400, "invalid", write->failure.message);
-    else if (write->refusals > 0)
+    else if (write->samples.refusals > 0)
         reply_partial(request, write);
     else
         imv_http_reply(request, 204, NULL, (struct imv_str){0});

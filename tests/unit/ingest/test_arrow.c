@@ -444,6 +444,58 @@ Test(arrow, tags_longer_than_a_line_may_be_are_refused) {
     bench_release(&bench);
 }
 
+Test(arrow, rows_that_the_catalog_refuses_leave_nothing_behind) {
+    /* Beyond the limit of series no new label is made; a field that is a tag of its label makes no series. */
+    struct bench bench;
+    struct imv_error err;
+    struct imv_series *series;
+    bench_init(&bench, 64 << 20);
+    const struct imv_tag tags[] = {{IMV_STR("host"), IMV_STR("a")}, {IMV_STR("v"), IMV_STR("x")}};
+    cr_assert_eq(imv_catalog_resolve(bench.catalog, IMV_STR("tank"), tags, 2, &series, &err), IMV_OK);
+    const struct imv_catalog_limits limits = {.series_max = 2, .label_series_max = 2, .bytes_max = 64 << 20};
+    imv_catalog_set_limits(bench.catalog, &limits);
+    struct test_arrow_table table = table_new(4, 4);
+    struct test_arrow_column *time = column_set(&table, 0, "t", NULL, imv_arrow_simple(IMV_ARROW_TIME));
+    struct test_arrow_column *label = column_set(&table, 1, "kind", "label", imv_arrow_simple(IMV_ARROW_TEXT));
+    struct test_arrow_column *host = column_set(&table, 2, "host", NULL, imv_arrow_simple(IMV_ARROW_TEXT));
+    struct test_arrow_column *v = column_set(&table, 3, "v", NULL, imv_arrow_int(64, true));
+    static const char *const labels[] = {"tank", "pump", "valve", "pipe"};
+    for (int i = 0; i < 4; i++) {
+        time->cells[i].integer = v->cells[i].integer = i;
+        strcpy(label->cells[i].text, labels[i]);
+        strcpy(host->cells[i].text, "b");
+    }
+    feed_table(&bench, &table, 4, TEST_ARROW_REPLACED);
+    cr_assert_str_eq(text_of(&bench.rows), "pump,host=b v=1i @1\n");
+    cr_assert_not_null(strstr(text_of(&bench.rejects), "1: \"v\" of \"tank\" is a tag, not a field\n3: "), "%s",
+                       bench.rejects.data);
+    cr_assert_eq(imv_catalog_labels_count(bench.catalog), 2);
+    cr_assert_eq(imv_catalog_series_count(bench.catalog, 0), 2);
+    free(table.columns);
+    bench_release(&bench);
+}
+
+Test(arrow, no_line_has_the_key_of_a_row) {
+    /* What rows of a stream leave in the cache of series makes no line good that the grammar refuses. */
+    struct bench bench;
+    bench_init(&bench, 64 << 20);
+    struct test_arrow_table table = table_new(2, 1);
+    column_set(&table, 0, "host", NULL, imv_arrow_simple(IMV_ARROW_TEXT));
+    column_set(&table, 1, "v", NULL, imv_arrow_int(64, true));
+    strcpy(table.columns[0].cells[0].text, "a");
+    feed_table(&bench, &table, 1, TEST_ARROW_REPLACED);
+    for (char first = 1; first < 32; first++) {
+        char line[] = "?cpu\0host\0a v=1i\n?\0cpu\0host\0a v=1i\n";
+        *strchr(line, '?') = line[sizeof "?cpu\0host\0a v=1i"] = first;
+        struct imv_feed feed;
+        imv_feed_init(&feed, bench.writer, &bench.clock.clock, IMV_PRECISION_NS);
+        cr_assert_eq(imv_feed_take(&feed, line, sizeof line - 1, true), sizeof line - 1);
+        cr_assert(feed.rows == 0 && feed.rejected >= 2, "%d", first);
+    }
+    free(table.columns);
+    bench_release(&bench);
+}
+
 Test(arrow, labels_by_column_and_default) {
     /* A label column names each row's label, null takes the schema's; each label has fields of its own. */
     struct bench bench;

@@ -255,7 +255,8 @@ Test(prometheus, labels_behind_samples_are_refused) {
     end_series();
     prometheus_series(&rig.request, "n", NULL, NULL, 1, 1);
     cr_assert_eq(take_request(), IMV_OK);
-    cr_assert_str_eq(text_of(&rig.rejects), "m{}: its labels do not stand together before its samples\n");
+    cr_assert_str_eq(text_of(&rig.rejects),
+                     "m{}: its labels do not stand together before its samples, or have more than 1048576 bytes\n");
     cr_assert(rig.reader.rows == 2 && rig.reader.rejected == 1);
 }
 
@@ -273,6 +274,33 @@ Test(prometheus, a_time_out_of_range_refuses_the_sample) {
     cr_assert(rig.reader.rows == 5 && rig.reader.rejected == 4);
     cr_assert_eq(lines_of(text_of(&rig.rejects)), 4);
     cr_assert_not_null(strstr(rig.rejects.data, "m{}: the time -9223372036854775808 ms does not fit"));
+}
+
+/* However much a hostile series says of itself, its refusals are counted, and only the first are put into words; these
+ * words look at a part of its labels. */
+Test(prometheus, refusals_of_samples_are_worded_for_the_first_only) {
+    enum { SAMPLES = 60000 };
+    while (rig.series.size < IMV_PROMETHEUS_LABELS_BYTES_MAX - 100) prometheus_label(&rig.series, "a", "");
+    prometheus_label(&rig.series, "__name__", "m");
+    for (int i = 0; i < SAMPLES; i++) prometheus_sample(&rig.series, 1, INT64_MAX);
+    end_series();
+    prometheus_series(&rig.request, "n", NULL, NULL, 1, 1);
+    cr_assert_eq(take_request(), IMV_OK);
+    cr_assert_eq(lines_of(text_of(&rig.rejects)), IMV_PROMETHEUS_REASONS_MAX);
+    cr_assert(strncmp(rig.rejects.data, "{a=\"\",a=\"\"", 10) == 0, "%.200s", rig.rejects.data);
+    cr_assert(rig.reader.refusals == SAMPLES && rig.reader.rejected == SAMPLES && rig.reader.rows == 1);
+}
+
+/* Labels beyond the limit of one series refuse it, whether they would be empty or not; the next series is taken. */
+Test(prometheus, too_many_bytes_of_labels_refuse_the_series) {
+    prometheus_label(&rig.series, "__name__", "m");
+    while (rig.series.size < IMV_PROMETHEUS_LABELS_BYTES_MAX + 100) prometheus_label(&rig.series, "a", "");
+    prometheus_sample(&rig.series, 1, 1);
+    end_series();
+    prometheus_series(&rig.request, "n", NULL, NULL, 1, 1);
+    cr_assert_eq(take_request(), IMV_OK);
+    cr_assert_not_null(strstr(text_of(&rig.rejects), "more than 1048576 bytes"), "%.300s", rig.rejects.data);
+    cr_assert(rig.reader.refusals == 1 && rig.reader.rejected == 1 && rig.reader.rows == 1);
 }
 
 /* A request with a bit of everything, for the tests that break it. */
