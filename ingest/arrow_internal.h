@@ -186,9 +186,9 @@ imv_status imv_arrow_column_slice(struct imv_arrow_feed *feed, struct arrow_colu
 void imv_arrow_series_find(struct imv_arrow_feed *feed);
 /* Forgets the series of the stream, and looks up those of the slice again, when some were removed. */
 void imv_arrow_series_check(struct imv_arrow_feed *feed);
-/* Finds or makes the series of a row of the slice under its label. Errors are the row's. */
-imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_label *label,
-                                 struct imv_error *err);
+/* Finds or makes the series of a row of the slice, and its label; a series that is refused leaves no new label behind. Errors
+ * are the row's. */
+imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_str label, struct imv_error *err);
 
 /* Takes a record batch; then imv_arrow_rows_run until it is done. */
 imv_status imv_arrow_rows_begin(struct imv_arrow_feed *feed, const struct imv_arrow_message *message,

@@ -192,10 +192,7 @@ static imv_status check_run(struct imv_arrow_feed *feed, struct run *run, struct
     for (uint32_t i = 0; i < feed->fields_count && !run->checked; i++) {
         if (!imv_bit_get(run->presence, i)) continue;
         const struct arrow_column *column = feed->fields[i];
-        const struct imv_field *field = imv_label_find_field(feed->catalog, run->label, column->name);
-        /* The catalog words its own refusal, of a field that exists nothing is made. */
-        if (field != NULL && field->type != column->stored)
-            return imv_label_field(feed->catalog, run->label, column->name, column->stored, &field, err);
+        IMV_TRY(imv_label_check_field(feed->catalog, run->label, column->name, column->stored, err));
     }
     run->checked = true;
     return IMV_OK;
@@ -205,11 +202,12 @@ static imv_status check_run(struct imv_arrow_feed *feed, struct run *run, struct
 static imv_status ready_row(struct imv_arrow_feed *feed, struct run *run, size_t row, struct imv_error *err) {
     if (imv_bit_get(feed->slice->bad, row)) return refuse_bad_row(feed, row, err);
     if (!run->checked) IMV_TRY(check_run(feed, run, err));
+    if (feed->slice->series[row] == NULL) IMV_TRY(imv_arrow_series_make(feed, row, run->label_name, err));
     if (run->label == NULL) {
-        IMV_TRY(imv_catalog_label(feed->catalog, run->label_name, &run->label, err));
+        run->label = feed->slice->series[row]->label;
         find_slot(feed, run);
     }
-    return feed->slice->series[row] != NULL ? IMV_OK : imv_arrow_series_make(feed, row, run->label, err);
+    return IMV_OK;
 }
 
 static imv_status make_fields(struct imv_arrow_feed *feed, const struct run *run, struct imv_error *err) {

@@ -114,9 +114,9 @@ static void remember(struct imv_arrow_feed *feed, size_t row, struct imv_series 
 
 /* ---- series that this stream has not met ---- */
 
-/* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, which has no control
- * characters:
- *     01 label (00 key 00 value)*
+/* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, whose key has no
+ * line feed, and none of remote write's, where it would begin with a label that has no name:
+ *     0a 00 label (00 key 00 value)*
  * False: the row has a text that cannot be one, or no label, or more than a line may have, or there is no memory. */
 static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
     struct imv_buffer *raw = &feed->raw;
@@ -124,7 +124,7 @@ static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
     uint32_t code = feed->label == NULL ? ARROW_CODE_ABSENT : feed->label->codes[row];
     struct imv_str label = code < ARROW_CODE_FIRST ? feed->label_name : imv_arrow_text(feed->label, code);
     if (code == ARROW_CODE_BAD || label.size == 0) return false;
-    imv_buffer_append_char(raw, 1);
+    imv_buffer_append(raw, "\n", 2);
     imv_buffer_append_str(raw, label);
     for (uint32_t i = 0; i < feed->tags_count; i++) {
         const struct arrow_column *column = feed->tags[i];
@@ -198,8 +198,7 @@ void imv_arrow_series_find(struct imv_arrow_feed *feed) {
     for (size_t row = 0; row < slice->rows;) ask_writer(feed, &row);
 }
 
-imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_label *label,
-                                 struct imv_error *err) {
+imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_str label, struct imv_error *err) {
     struct arrow_slice *slice = feed->slice;
     struct imv_tag tags[IMV_TAGS_MAX];
     size_t count = 0;
@@ -218,7 +217,7 @@ imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct
         if (feed->raw.failed) return imv_arrow_no_memory(err);
         return imv_fail(err, IMV_INVALID, "label and tags of a row are longer than %d bytes", IMV_LINE_BYTES_MAX);
     }
-    IMV_TRY(imv_writer_make_series(feed->options.writer, imv_buffer_view(&feed->raw), label->name, tags, count,
+    IMV_TRY(imv_writer_make_series(feed->options.writer, imv_buffer_view(&feed->raw), label, tags, count,
                                    &slice->series[row], err));
     remember(feed, row, slice->series[row]);
     return IMV_OK;
