@@ -274,6 +274,20 @@ static imv_status record(struct imv_consolidation *job, struct imv_error *err) {
     return IMV_OK;
 }
 
+/* Makes sure that the store does not hold a record that was tried, when it must not come to be any more: the records of
+ * the inputs that are left are as before. FLUSH lock. */
+static imv_status record_undo(struct imv_consolidation *job, struct imv_error *err) {
+    struct imv_meta_batch batch;
+    imv_meta_batch_init(&batch);
+    for (size_t i = 0; i < job->outputs_count; i++) imv_meta_delete_part(&batch, job->outputs[i]);
+    for (size_t i = 0; i < job->inputs_count; i++) {
+        if (!atomic_load(&job->inputs[i]->retired)) imv_meta_put_part(&batch, job->inputs[i]);
+    }
+    imv_status status = imv_meta_write(&batch, job->engine->kv, err);
+    imv_meta_batch_release(&batch);
+    return status;
+}
+
 /* Takes files back out of the store that were ingested for nothing and that no record can name. */
 static void outputs_drop(struct imv_consolidation *job) {
     struct imv_parts *parts;
@@ -307,8 +321,9 @@ static imv_status outputs_record(struct imv_consolidation *job, bool *ended, str
     }
     imv_status status = IMV_OK;
     imv_engine_lock(engine, IMV_RANK_FLUSH);
-    if (!job->tried && inputs_changed(job)) {
-        outputs_drop(job);
+    if (inputs_changed(job)) {
+        if (job->tried) status = record_undo(job, err);
+        if (status == IMV_OK) outputs_drop(job);
     } else {
         status = record(job, err);
         if (status == IMV_OK) report(job, rows, bytes);
@@ -523,7 +538,7 @@ static void job_failed(struct imv_engine *engine, const struct imv_error *err) {
             err->message);
     if (job == NULL) return;
     if (err->status == IMV_CORRUPT) inputs_leave(job);
-    /* A record that may have been written names the outputs: that job goes on. */
+    /* A record that may have been written names the outputs: that job goes on until it is, or is taken back. */
     if (!job->tried) job_end(engine);
 }
 

@@ -23,7 +23,7 @@
  *
  * Crashes. The batch is the moment of truth, as with a flush: before it the output is files that no part names, after it
  * the inputs are. Either are dropped at the next start. When the batch fails it is unknown whether the store holds it;
- * the same batch is written again until it succeeds.
+ * the same batch is written again until it succeeds, or its contrary when retention has retired an input meanwhile.
  *
  * Bounds. A job holds a vector of rows of each input (of as many columns as the label has), one chunk's rows, and an
  * iterator for each input; wide labels are consolidated fewer parts at a time. It needs as much disk as its inputs take

@@ -665,6 +665,40 @@ Test(consolidate, deleted_rows_leave_the_parts_and_tombstones_go, .init = simula
     cr_assert_eq(tombstones_count(), 0);
 }
 
+Test(consolidate, a_record_that_failed_is_taken_back_when_inputs_are_gone, .init = simulated, .fini = simulated_end) {
+    /* When retention retires the inputs of a job whose record failed, so that the store may hold it or not, their rows do
+     * not come back, also when retention is made longer again: tombstones of deleted ones among them may be gone. */
+    bool did_work;
+    int64_t horizon = model_time(1) - model_time(1) % HARNESS_DAY;
+    ok(harness_open(&harness, &err));
+    for (int i = 0; i < 2; i++) {
+        put_everywhere(0, 40);
+        flush();
+    }
+    cr_assert(job_begin(1));
+    while (imv_kv_memory_iterators(harness.kv_memory) > 0) ok(imv_consolidate_step(harness.engine, &did_work, &err));
+    imv_kv_memory_arm(harness.kv_memory, imv_kv_memory_operations(harness.kv_memory) + 1, IMV_KV_MEMORY_FAIL);
+    cr_assert_eq(imv_consolidate_step(harness.engine, &did_work, &err), IMV_IO);
+    delete_days(0, 1);
+    flush();
+    cr_assert_gt(tombstones_count(), 0);
+    int64_t retentions_ns[] = {imv_clock_wall_ns(&harness.clock.clock) - horizon, 0};
+    for (int i = 0; i < 2; i++) {
+        ok(imv_engine_set_retention(harness.engine, IMV_STR("m0"), retentions_ns[i], &err));
+        ok(imv_engine_set_retention(harness.engine, IMV_STR("m1"), retentions_ns[i], &err));
+        ok(imv_retention_step(harness.engine, &did_work, &err));
+    }
+    cr_assert_eq(tombstones_count(), 0);
+    for (uint32_t label = 0; label < 2; label++) model_forget(label, horizon);
+    cr_assert(model_holds(&harness, &model, false));
+    for (int i = 0; i < 3; i++) consolidate();
+    cr_assert(model_holds(&harness, &model, false));
+    cr_assert_eq(parts_count(IMV_TIER_CONSOLIDATED), HARNESS_DAYS - 1);
+    cr_assert_eq(imv_kv_memory_tables(harness.kv_memory), HARNESS_DAYS - 1);
+    open_again();
+    cr_assert(model_holds(&harness, &model, false));
+}
+
 Test(consolidate, a_deletion_in_the_middle_holds, .init = simulated, .fini = simulated_end) {
     /* Rows deleted before any step of a job are gone after it, and what is written after the deletion is not. */
     int steps = 1;
