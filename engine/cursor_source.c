@@ -246,17 +246,6 @@ static imv_status decode_column(struct imv_cursor *cursor, struct imv_source *so
     return IMV_OK;
 }
 
-/* Which of the loaded rows the cursor's mask leaves: their indices in kept, their number is returned. */
-static size_t rows_kept(const struct imv_cursor *cursor, const struct imv_source *source,
-                        uint16_t kept[IMV_VECTOR_ROWS]) {
-    size_t count = 0;
-    for (size_t i = 0; i < source->rows_count; i++) {
-        kept[count] = (uint16_t)i;
-        count += !imv_mask_hides_stored(&cursor->mask, source->part->generation, source->timestamps[i]);
-    }
-    return count;
-}
-
 /* Moves the kept rows of a column together. Those cells are the source's own buffer. */
 static void keep_rows(struct imv_vector *vector, uint64_t *cells, const uint16_t *kept, size_t count) {
     uint64_t valid[IMV_VECTOR_WORDS] = {0};
@@ -270,7 +259,9 @@ static void keep_rows(struct imv_vector *vector, uint64_t *cells, const uint16_t
 /* Takes out of the loaded rows what is deleted. */
 static void hide_rows(const struct imv_cursor *cursor, struct imv_source *source) {
     uint16_t kept[IMV_VECTOR_ROWS];
-    size_t count = rows_kept(cursor, source, kept), skipped = (size_t)(source->timestamps - source->timestamps_buffer);
+    size_t skipped = (size_t)(source->timestamps - source->timestamps_buffer);
+    size_t count =
+        imv_mask_keep_stored(&cursor->mask, source->part->generation, source->timestamps, source->rows_count, kept);
     if (count == source->rows_count) return;
     for (size_t i = 0; i < count; i++) source->timestamps[i] = source->timestamps[kept[i]];
     for (size_t c = 0; c < cursor->columns_count; c++) {

@@ -304,19 +304,14 @@ static bool list_swap(struct imv_engine *engine, uint32_t shard, struct imv_dele
     return current;
 }
 
-/* A list of what `before` holds and of added. */
+/* A list of what `before` holds and of added, which are in its order. */
 static imv_status list_join(const struct imv_deletions *before, const struct imv_tombstone *added, size_t added_count,
                             struct imv_deletions **joined, struct imv_error *err) {
-    size_t count = list_count(before);
-    struct imv_tombstone *items = malloc((count + added_count) * sizeof *items + 1);
-    if (items == NULL) return imv_fail(err, IMV_NO_MEMORY, "delete: no memory for %zu deletions", count + added_count);
-    if (count > 0) memcpy(items, before->items, count * sizeof *items);
-    if (added_count > 0) memcpy(items + count, added, added_count * sizeof *items);
-    imv_status status = imv_deletions_new(items, count + added_count, joined, err);
-    free(items);
-    return status;
+    const struct imv_tombstone *items = before == NULL ? NULL : before->items;
+    return imv_deletions_join(items, list_count(before), added, added_count, joined, err);
 }
 
+/* In the order of a list: the series rise. */
 static struct imv_tombstone *tombstones_of(const struct imv_journal_deletion *deletion, uint64_t sequence,
                                            uint64_t position, size_t *count) {
     *count = deletion->whole ? 1 : deletion->series_count;
@@ -471,15 +466,13 @@ static size_t added_since(const struct imv_deletions *now, const struct imv_dele
 void imv_deletions_settled(struct imv_engine *engine, uint32_t shard, struct imv_settlement *settlement) {
     for (bool done = settlement->changes == 0; !done;) {
         struct imv_deletions *now = list_get(engine, shard), *after = NULL;
-        size_t count = settlement->kept_count;
-        struct imv_tombstone *items = malloc((count + list_count(now)) * sizeof *items + 1);
-        imv_status status = items == NULL ? IMV_NO_MEMORY : IMV_OK;
-        if (status == IMV_OK) {
-            if (count > 0) memcpy(items, settlement->kept, count * sizeof *items);
-            count += added_since(now, settlement->before, items + count);
-            status = imv_deletions_new(items, count, &after, NULL);
+        struct imv_tombstone *added = malloc(list_count(now) * sizeof *added + 1);
+        imv_status status = IMV_NO_MEMORY;
+        if (added != NULL) {
+            size_t count = added_since(now, settlement->before, added);
+            status = imv_deletions_join(settlement->kept, settlement->kept_count, added, count, &after, NULL);
         }
-        free(items);
+        free(added);
         if (status != IMV_OK) imv_deletions_release(now);
         done = status != IMV_OK || list_swap(engine, shard, now, after);
     }

@@ -13,17 +13,54 @@ int imv_tombstone_compare(const void *left, const void *right) {
     return (a->position > b->position) - (a->position < b->position);
 }
 
+/* A list with room for count items. */
+static imv_status list_new(size_t count, struct imv_deletions **deletions, struct imv_error *err) {
+    struct imv_deletions *list = *deletions = malloc(sizeof *list + count * sizeof list->items[0]);
+    if (list == NULL) return imv_fail(err, IMV_NO_MEMORY, "deletions: no memory for a list of %zu", count);
+    atomic_init(&list->references, 1);
+    list->count = count;
+    return IMV_OK;
+}
+
 imv_status imv_deletions_new(const struct imv_tombstone *items, size_t count, struct imv_deletions **deletions,
                              struct imv_error *err) {
     *deletions = NULL;
     if (count == 0) return IMV_OK;
-    struct imv_deletions *list = malloc(sizeof *list + count * sizeof items[0]);
-    if (list == NULL) return imv_fail(err, IMV_NO_MEMORY, "deletions: no memory for a list of %zu", count);
-    atomic_init(&list->references, 1);
-    list->count = count;
-    memcpy(list->items, items, count * sizeof items[0]);
-    qsort(list->items, count, sizeof items[0], imv_tombstone_compare);
-    *deletions = list;
+    IMV_TRY(list_new(count, deletions, err));
+    memcpy((*deletions)->items, items, count * sizeof items[0]);
+    qsort((*deletions)->items, count, sizeof items[0], imv_tombstone_compare);
+    return IMV_OK;
+}
+
+/* The first of sorted items that stands behind one; count when there is none. */
+static size_t upper_bound(const struct imv_tombstone *items, size_t count, const struct imv_tombstone *one) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (imv_tombstone_compare(&items[middle], one) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+imv_status imv_deletions_join(const struct imv_tombstone *items, size_t count, const struct imv_tombstone *added,
+                              size_t added_count, struct imv_deletions **deletions, struct imv_error *err) {
+    *deletions = NULL;
+    if (count + added_count == 0) return IMV_OK;
+    IMV_TRY(list_new(count + added_count, deletions, err));
+    struct imv_tombstone *to = (*deletions)->items;
+    size_t from = 0;
+    for (size_t i = 0; i < added_count; i++) {
+        imv_assert(i == 0 || imv_tombstone_compare(&added[i - 1], &added[i]) <= 0);
+        size_t before = upper_bound(items + from, count - from, &added[i]);
+        if (before > 0) memcpy(to, items + from, before * sizeof *to);
+        from += before;
+        to += before;
+        *to++ = added[i];
+    }
+    if (count > from) memcpy(to, items + from, (count - from) * sizeof *to);
     return IMV_OK;
 }
 
@@ -130,4 +167,36 @@ bool imv_mask_covers_stored(const struct imv_mask *mask, uint32_t generation, in
     struct range range = {from, last};
     return any_covers(mask->own, mask->own_count, generation, range) ||
            any_covers(mask->whole, mask->whole_count, generation, range);
+}
+
+/* Goes along sorted tombstones as time rises: a row is hidden when the furthest reaching of those that have begun reaches
+ * it. */
+struct sweep {
+    const struct imv_tombstone *item, *end;
+    bool any;
+    int64_t last;
+};
+
+static bool sweep_hides(struct sweep *sweep, uint32_t generation, int64_t timestamp) {
+    for (; sweep->item < sweep->end && sweep->item->from <= timestamp; sweep->item++) {
+        if (generation > sweep->item->generation || (sweep->any && sweep->item->last <= sweep->last)) continue;
+        sweep->any = true;
+        sweep->last = sweep->item->last;
+    }
+    return sweep->any && timestamp <= sweep->last;
+}
+
+size_t imv_mask_keep_stored(const struct imv_mask *mask, uint32_t generation, const int64_t *timestamps, size_t count,
+                            uint16_t *kept) {
+    imv_assert(count <= UINT16_MAX + 1);
+    struct sweep own = {.item = mask->own, .end = mask->own + mask->own_count};
+    struct sweep whole = {.item = mask->whole, .end = mask->whole + mask->whole_count};
+    size_t kept_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool hidden = sweep_hides(&own, generation, timestamps[i]);
+        hidden |= sweep_hides(&whole, generation, timestamps[i]);
+        kept[kept_count] = (uint16_t)i;
+        kept_count += !hidden;
+    }
+    return kept_count;
 }

@@ -52,6 +52,10 @@ struct imv_deletions {
 /* Sorts items into a list, one reference is the caller's; no items make NULL. IMV_NO_MEMORY. */
 imv_status imv_deletions_new(const struct imv_tombstone *items, size_t count, struct imv_deletions **deletions,
                              struct imv_error *err);
+/* A list of items and of added, both in the order of a list, in one pass; one reference is the caller's; none make NULL.
+ * IMV_NO_MEMORY. */
+imv_status imv_deletions_join(const struct imv_tombstone *items, size_t count, const struct imv_tombstone *added,
+                              size_t added_count, struct imv_deletions **deletions, struct imv_error *err);
 void imv_deletions_retain(struct imv_deletions *deletions);  /* NULL is allowed */
 void imv_deletions_release(struct imv_deletions *deletions); /* NULL is allowed */
 
@@ -80,3 +84,7 @@ bool imv_mask_touches(const struct imv_mask *mask, uint64_t sequence, int64_t fr
 bool imv_mask_hides_stored(const struct imv_mask *mask, uint32_t generation, int64_t timestamp);
 bool imv_mask_touches_stored(const struct imv_mask *mask, uint32_t generation, int64_t from, int64_t last);
 bool imv_mask_covers_stored(const struct imv_mask *mask, uint32_t generation, int64_t from, int64_t last);
+/* Puts the indices of a part's rows that are not hidden into kept, and returns how many. Timestamps rise; one pass over
+ * rows and tombstones, however many of these there are. */
+size_t imv_mask_keep_stored(const struct imv_mask *mask, uint32_t generation, const int64_t *timestamps, size_t count,
+                            uint16_t *kept);
