@@ -2,6 +2,7 @@
 
 #include "engine/catalog.h"
 #include "query/exec.h"
+#include "storage/base/hash.h"
 
 #include <string.h>
 #include <strings.h>
@@ -89,14 +90,56 @@ static bool has_tag(struct imv_catalog *catalog, struct imv_label *label, uint32
     return *series_count > 0;
 }
 
-/* Does a label with a lower id have a property of that name? */
-static bool is_known_key(struct imv_catalog *catalog, uint32_t id, struct imv_str name) {
-    for (uint32_t before = 0; before < id; before++) {
-        struct imv_label *label = label_at(catalog, before);
-        if (label == NULL) continue;
-        if (imv_label_find_field(catalog, label, name) != NULL || imv_label_has_tag(catalog, label, name)) return true;
+/* Names that were met: labels may be tens of thousands, so each name is looked up, not searched for. */
+struct names {
+    struct imv_str *slots; /* open addressing, at most half full; data NULL: empty */
+    size_t capacity, count;
+    uint64_t seed;
+};
+
+static struct imv_str *name_slot(const struct names *names, struct imv_str name) {
+    for (size_t i = imv_hash64(name.data, name.size, names->seed);; i++) {
+        struct imv_str *slot = &names->slots[i & (names->capacity - 1)];
+        if (slot->data == NULL || imv_str_equal(*slot, name)) return slot;
     }
-    return false;
+}
+
+static imv_status grow_names(struct imv_call *call, struct names *names) {
+    struct names grown = {
+        .capacity = names->capacity == 0 ? 64 : names->capacity * 2, .count = names->count, .seed = names->seed};
+    grown.slots = imv_arena_calloc(call->arena, grown.capacity, sizeof *grown.slots);
+    if (grown.slots == NULL) return imv_exec_fail_memory(call->exec);
+    for (size_t i = 0; i < names->capacity; i++) {
+        if (names->slots[i].data != NULL) *name_slot(&grown, names->slots[i]) = names->slots[i];
+    }
+    *names = grown;
+    return IMV_OK;
+}
+
+/* Adds a row for a name that was not met before. */
+static bool add_name(struct rows *rows, struct names *names, struct imv_str name) {
+    rows->status = imv_exec_step(rows->call->exec);
+    if (rows->status == IMV_OK && names->count * 2 >= names->capacity) rows->status = grow_names(rows->call, names);
+    if (rows->status != IMV_OK) return false;
+    struct imv_str *slot = name_slot(names, name);
+    if (slot->data != NULL) return true;
+    *slot = name;
+    names->count++;
+    struct imv_value key = imv_value_string(name);
+    return add_row(rows, &key, 1);
+}
+
+static void add_keys_of(struct rows *rows, struct names *names, struct imv_label *label) {
+    struct imv_catalog *catalog = rows->call->exec->catalog;
+    uint32_t values, series, tags = imv_label_tags_count(catalog, label);
+    for (uint32_t code = 0; code < tags; code++) {
+        if (!has_tag(catalog, label, code, &values, &series)) continue;
+        if (!add_name(rows, names, imv_label_tag_key(catalog, label, code))) return;
+    }
+    uint32_t fields = atomic_load_explicit(&label->fields_count, memory_order_acquire);
+    for (uint32_t id = 0; id < fields; id++) {
+        if (!add_name(rows, names, imv_label_field_by_id(label, id)->name)) return;
+    }
 }
 
 static imv_status db_property_keys(struct imv_call *call, const struct imv_value *arguments, size_t count,
@@ -104,19 +147,10 @@ static imv_status db_property_keys(struct imv_call *call, const struct imv_value
     (void)arguments, (void)count;
     struct imv_catalog *catalog = call->exec->catalog;
     struct rows rows = {.call = call};
+    struct names names = {.seed = call->exec->hash_seed};
     for (uint32_t id = 0; id < imv_catalog_labels_count(catalog) && rows.status == IMV_OK; id++) {
         struct imv_label *label = label_at(catalog, id);
-        if (label == NULL) continue;
-        uint32_t values, series, fields = atomic_load_explicit(&label->fields_count, memory_order_acquire);
-        for (uint32_t code = 0; code < imv_label_tags_count(catalog, label) + fields; code++) {
-            uint32_t tags = imv_label_tags_count(catalog, label);
-            if (code < tags && !has_tag(catalog, label, code, &values, &series)) continue;
-            struct imv_str name =
-                code < tags ? imv_label_tag_key(catalog, label, code) : imv_label_field_by_id(label, code - tags)->name;
-            if (is_known_key(catalog, id, name)) continue;
-            struct imv_value key = imv_value_string(name);
-            if (!add_row(&rows, &key, 1)) break;
-        }
+        if (label != NULL) add_keys_of(&rows, &names, label);
     }
     return finish(&rows, result);
 }

@@ -49,6 +49,22 @@ Test(procedures, list_the_catalog, .init = setup, .fini = teardown) {
     }
 }
 
+/* Of many labels each property key is listed once, those of one label and those of all, in the order of the labels. */
+Test(procedures, each_property_key_once, .init = setup, .fini = teardown) {
+    for (int i = 0; i < 300; i++) {
+        char label[16], tags[32], name[16];
+        snprintf(label, sizeof label, "l%d", i);
+        snprintf(tags, sizeof tags, "host=h,tag%d=x", i / 2);
+        snprintf(name, sizeof name, "field%d", i);
+        struct rig_field fields[] = {{name, IMV_INTEGER, 1, NULL}, {"n", IMV_INTEGER, 1, NULL}};
+        rig_write(&rig, label, tags, i, fields, 2);
+    }
+    rig_settle(&rig, false);
+    rig_expect(&rig, "CALL db.propertyKeys() YIELD propertyKey AS k RETURN count(k), count(DISTINCT k)", "[455,455]");
+    rig_expect(&rig, "CALL db.propertyKeys() YIELD propertyKey AS k RETURN k SKIP 451",
+               "[\"field297\"]\n[\"tag149\"]\n[\"field298\"]\n[\"field299\"]");
+}
+
 /* What is wrong with a call is said before anything runs. */
 Test(procedures, mistakes_are_named, .init = setup, .fini = teardown) {
     rig_expect(&rig, "CALL db.label()", "ProcedureError/ProcedureNotFound");
