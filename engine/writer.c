@@ -55,7 +55,7 @@ struct imv_writer {
     struct imv_budget *budget;
     uint32_t shard;
     struct imv_batch *spare;
-    bool paused;     /* as seen by the last send */
+    bool paused;     /* since the last send, which alone begins a pause */
     uint64_t epoch;  /* of the catalog's removals that the cache of series knows of */
     bool room_known; /* there was room, and no batch was closed or opened since: others only make more */
     struct draft draft;
@@ -270,6 +270,8 @@ static bool queue_has_room(struct imv_spsc *queue) {
 
 static bool try_room(struct imv_writer *writer) {
     writer->room_known = false;
+    /* Seen here and not by the next send only: whoever waits for room is woken once when the pause ends. */
+    if (writer->paused) follow_pause(writer);
     if (writer->paused) return false;
     for (uint32_t to = 0; to < writer->exchange->shards; to++) {
         push_batches(writer, to);

@@ -134,6 +134,28 @@ static const char *sent_rows(struct bench *bench, uint32_t shard) {
     return lines;
 }
 
+Test(writer, the_end_of_a_pause_is_room_at_once) {
+    /* A writer that keeps to a pause has no room; whoever is woken at its end finds room before anything is sent again, and
+     * none of the series that were removed meanwhile. */
+    struct bench bench;
+    bench_init(&bench, 64 << 20);
+    series_of(&bench, "cpu", 1);
+    cr_assert(imv_writer_has_room(bench.writer));
+    atomic_store(&bench.exchange.pause, 7);
+    cr_assert(imv_writer_has_room(bench.writer), "a pause begins with a send");
+    imv_writer_send(bench.writer);
+    cr_assert_not(imv_writer_has_room(bench.writer));
+    cr_assert_eq(atomic_load(&bench.exchange.quiet[1]), 7);
+    cr_assert_not_null(imv_writer_find_series(bench.writer, IMV_STR("cpu,host=1")));
+    imv_catalog_remove(bench.catalog, NULL, 0);
+    atomic_store(&bench.exchange.pause, 0);
+    imv_exchange_made_room(&bench.exchange);
+    cr_assert_eq(bench.wakes[1], 1);
+    cr_assert(imv_writer_has_room(bench.writer));
+    cr_assert_null(imv_writer_find_series(bench.writer, IMV_STR("cpu,host=1")));
+    bench_release(&bench);
+}
+
 Test(writer, rows_go_to_the_owner_of_their_series) {
     /* Each row arrives once, at its owner, in the order of writing; the owners are woken. */
     struct bench bench;
