@@ -64,6 +64,8 @@ enum {
     BRIEF_ROWS_MAX = 64,
     BRIEF_DATA_BYTES_MAX = 4096, /* of a brief chunk, which is always WHOLE */
     VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
+    ENTRIES_SMALL = 32,
+    HEAD_BYTES_SMALL = 512,
 };
 _Static_assert((int)IMV_VECTOR_ROWS == (int)IMV_PACK_COUNT_MAX, "a codec takes a vector");
 _Static_assert(IMV_CODECS_COUNT <= 1 << TAG_CODEC_BITS, "the tag has four bits for the codec");
@@ -193,13 +195,15 @@ static imv_status no_room(const struct imv_buffer *buffer, size_t size, struct i
 
 /* Completes the entry whose data starts at data_start and whose statistics have been appended. */
 static void add_entry(struct encoder *encoder, imv_type type, imv_codec_id codec, bool nulls, size_t data_start) {
-    const char *data = encoder->data.data == NULL ? "" : encoder->data.data + data_start;
     struct entry *entry = &encoder->entries[encoder->entries_count];
     entry->tag = (uint8_t)((unsigned)codec | (nulls ? TAG_NULLS : 0U) | (unsigned)type << TAG_TYPE_SHIFT);
     entry->data_end = encoder->data.size;
     entry->statistics_end = encoder->statistics.size;
-    entry->checksum =
-        (uint32_t)imv_hash64(data, encoder->data.size - data_start, encoder->seed + encoder->entries_count);
+    if (!encoder->is_brief) { /* which is WHOLE and has one checksum */
+        const char *data = encoder->data.data == NULL ? "" : encoder->data.data + data_start;
+        entry->checksum =
+            (uint32_t)imv_hash64(data, encoder->data.size - data_start, encoder->seed + encoder->entries_count);
+    }
     encoder->entries_count++;
 }
 
@@ -365,7 +369,9 @@ static imv_status assemble(const struct encoder *encoder, size_t rows, const str
                       encoder->entries_count * entry_size(&widths) + statistics->size + data->size + CHECKSUM_BYTES;
     if (data->size > UINT32_MAX || statistics->size >= 1 << 24)
         return imv_fail(err, IMV_FULL, "chunk: %zu bytes are more than a chunk holds", size_max);
-    uint8_t *head = malloc(size_max - data->size), *to = head;
+    uint8_t small[HEAD_BYTES_SMALL], *large = NULL;
+    if (size_max - data->size > sizeof small) large = malloc(size_max - data->size);
+    uint8_t *head = size_max - data->size > sizeof small ? large : small, *to = head;
     if (head == NULL) return imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for %zu bytes", size_max);
     to = put_bytes(put_entries(put_head(to, &widths, rows, columns, columns_count), &widths, encoder), statistics);
     if (!widths.is_whole) {
@@ -381,7 +387,7 @@ static imv_status assemble(const struct encoder *encoder, size_t rows, const str
         if (widths.is_whole) imv_put_u32(to, (uint32_t)imv_hash64(start, (size_t)(to - start), encoder->seed));
         out->size += size;
     }
-    free(head);
+    free(large);
     return start == NULL ? no_room(out, size, err) : IMV_OK;
 }
 
@@ -404,7 +410,11 @@ imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timest
     struct encoder encoder = {.seed = seed_of(id), .is_brief = rows <= BRIEF_ROWS_MAX};
     imv_buffer_init(&encoder.data, out->size_max);
     imv_buffer_init(&encoder.statistics, out->size_max);
-    encoder.entries = malloc((columns_count + 1) * vectors * sizeof *encoder.entries);
+    /* A flush of many series with a few rows each makes millions of small chunks: those are put together on the stack. */
+    struct entry small[ENTRIES_SMALL], *large = NULL;
+    size_t entries_max = (columns_count + 1) * vectors;
+    if (entries_max > ENTRIES_SMALL) large = malloc(entries_max * sizeof *large);
+    encoder.entries = entries_max > ENTRIES_SMALL ? large : small;
     imv_status status = IMV_OK;
     if (encoder.entries == NULL) status = imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for a directory");
     if (status == IMV_OK) status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
@@ -413,7 +423,7 @@ imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timest
         status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
     }
     if (status == IMV_OK) status = assemble(&encoder, rows, columns, columns_count, out, err);
-    free(encoder.entries);
+    free(large);
     imv_buffer_release(&encoder.statistics);
     imv_buffer_release(&encoder.data);
     return status;

@@ -302,9 +302,9 @@ static void aggregate_chunk(void *context) {
 
 static void run_chunks(void) {
     static struct chunk_work work;
-    static const size_t rows[] = {100, 720, 1024, 8192};
+    static const size_t rows[] = {1, 4, 8, 16, 24, 32, 48, 64, 100, 720, 1024, 8192};
     imv_buffer_init(&work.out, 16 << 20);
-    for (size_t r = 0; r < 4; r++) {
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         work.rows = rows[r];
         for (size_t i = 0; i < work.rows; i++) work.timestamps[i] = 1700000000000000000 + (int64_t)i * 10000000000;
         work.id = (struct imv_chunk_id){1, 2, work.timestamps[0]};

@@ -329,6 +329,20 @@ static void plan_segments(const uint64_t *values, size_t count, bool is_unsigned
     if (parts.segments > 0 && parts.bytes < plan->bytes) *plan = parts;
 }
 
+void imv_pack_plan_plain(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
+    imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
+    uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0;
+    int64_t least = (int64_t)(values[0] ^ flip), greatest = least;
+    for (size_t i = 1; i < count; i++) {
+        int64_t value = (int64_t)(values[i] ^ flip);
+        least = value < least ? value : least;
+        greatest = value > greatest ? value : greatest;
+    }
+    *plan = (struct imv_pack_plan){.base = (uint64_t)least ^ flip, .step = 1, .radix = 1};
+    plan->width = imv_bits_of((uint64_t)greatest - (uint64_t)least);
+    plan->bytes = 1 + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) + imv_packed_bytes(count, plan->width);
+}
+
 void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {
     imv_assert(count >= 1 && count <= IMV_PACK_COUNT_MAX);
     plan_segment(values, count, is_unsigned, plan);
@@ -425,11 +439,8 @@ static uint8_t *write_segment(const uint64_t *values, size_t count, const struct
     uint64_t least = plan->base - plan->below * plan->step;
     find_offsets(values, count, least, &divisor, codes);
     for (size_t i = 0; i < count && plan->below != 0; i++) codes[i] -= plan->below;
-    if (plan->width == 64)
-        to = imv_bits_write(codes, count, plan->width, to);
-    else
-        to = write_codes(codes, count, plan, to);
-    return to;
+    if (plan->radix == 1 && plan->exceptions == 0) return imv_bits_write(codes, count, plan->width, to);
+    return write_codes(codes, count, plan, to);
 }
 
 /* The plans of segments are made again: keeping them would make every plan many times as large. */

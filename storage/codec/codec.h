@@ -89,7 +89,8 @@ struct imv_codec {
 const struct imv_codec *imv_codec_of(unsigned id);
 const char *imv_codec_name(unsigned id);
 
-/* The smallest plan for the cells at input->level. There always is one: RAW takes everything. */
+/* The smallest plan for the cells at input->level, nearly so for a few integers. There always is one: RAW takes
+ * everything. */
 void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan *plan);
 
 /* Writes plan->bytes (at most IMV_CODEC_BYTES_MAX) at `to`; returns the byte after them. */

@@ -77,6 +77,41 @@ Test(codec, choice_is_smallest) {
     }
 }
 
+static size_t smallest_plan(const struct imv_codec_input *input) {
+    size_t smallest = SIZE_MAX;
+    for (unsigned id = 0; id < IMV_CODECS_COUNT; id++) {
+        const struct imv_codec *codec = imv_codec_of(id);
+        struct imv_codec_plan plan = {.codec = id, .bytes = SIZE_MAX};
+        if (codec == NULL || !(codec->types >> input->type & 1) || !codec->plan(input, &plan)) continue;
+        if (plan.bytes < smallest) smallest = plan.bytes;
+    }
+    return smallest;
+}
+
+/* A few integers round-trip through the choice, which takes no more than ten bits a value above the smallest plan, and
+ * over all data hardly more. */
+Test(codec, few_integers_are_small) {
+    struct imv_prng prng;
+    size_t bytes = 0, smallest = 0;
+    imv_prng_init(&prng, 10);
+    for (size_t g = 0; g < imv_values_count; g++) {
+        if (imv_values[g].type != IMV_INTEGER && imv_values[g].type != IMV_UINTEGER) continue;
+        for (size_t count = 1; count <= 40; count++) {
+            uint64_t cells[IMV_PACK_COUNT_MAX];
+            fill(&imv_values[g], &prng, cells, count);
+            struct imv_codec_input input = {imv_values[g].type, cells, count, 0, NULL};
+            struct imv_codec_plan plan;
+            imv_codec_choose(&input, &plan);
+            round_trip(&input, &plan, imv_values[g].name);
+            size_t least = smallest_plan(&input);
+            cr_assert_leq(plan.bytes, least + (count * 10 + 7) / 8, "%s: %zu values", imv_values[g].name, count);
+            bytes += plan.bytes;
+            smallest += least;
+        }
+    }
+    cr_assert_leq(bytes, smallest + smallest / 50, "%zu, %zu", bytes, smallest);
+}
+
 static const struct imv_values *values_named(const char *name) {
     for (size_t g = 0; g < imv_values_count; g++)
         if (strcmp(imv_values[g].name, name) == 0) return &imv_values[g];
