@@ -152,8 +152,10 @@ imv_status imv_ended_step(struct imv_engine *engine, struct imv_error *err) {
         return IMV_OK;
     }
     if (ended->phase == IMV_ENDED_TAKEN) {
-        /* A consolidation holds a snapshot: writers would pause for nothing. The next one waits until series are gone. */
-        if (journal_is_behind(engine) && engine->consolidation == NULL) pause_begin(engine);
+        /* While a query or a consolidation holds a snapshot, writers would pause for nothing. The next consolidation waits
+         * until series are gone. */
+        bool alone = engine->consolidation == NULL && atomic_load(&engine->snapshots) == 0;
+        if (alone && journal_is_behind(engine)) pause_begin(engine);
         return IMV_OK;
     }
     bool late = imv_clock_monotonic_ns(engine->clock) >= ended->pause_until_ns;

@@ -13,8 +13,8 @@
  * no snapshot is held, nobody has a pointer but caches, which forget all when they see another imv_catalog_epoch. The
  * records leave `meta` first, a few thousand at a time, so a crash in between loses series without rows and nothing else.
  *
- * The pause lasts some milliseconds, at most IMV_ENDED_PAUSE_NS; when writers or snapshots do not let go by then, it is
- * given up until the next look. A shard whose last journal groups hold no rows keeps its ended series until rows come.
+ * The pause begins when no snapshot is held and lasts some milliseconds, at most IMV_ENDED_PAUSE_NS; when writers or new
+ * snapshots do not let go by then, it is given up until the next look. A shard whose last journal groups hold no rows keeps its ended series until rows come.
  *
  * Under the FLUSH lock.
  */
@@ -45,5 +45,7 @@ struct imv_ended {
 void imv_ended_look(struct imv_engine *engine);
 /* Goes on with what was taken up, as far as it goes now. */
 imv_status imv_ended_step(struct imv_engine *engine, struct imv_error *err);
+/* Whether writers pause. Background steps only, which alone change it. */
+static inline bool imv_ended_pauses(const struct imv_ended *ended) { return ended->phase == IMV_ENDED_PAUSING; }
 /* At close. */
 void imv_ended_release(struct imv_ended *ended);

@@ -518,11 +518,17 @@ imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work,
     return background_step(engine, did_work, err);
 }
 
-/* Unless there is more to do already, waits for a wish for work, or a second, after which failed flushes and retention
- * are due again. False: stop. */
+/* How long the background sleeps when nobody wishes for work: failed flushes and retention are due again after a second.
+ * While writers pause, nobody tells when they are quiet. */
+static int64_t background_wait_ns(const struct imv_engine *engine) {
+    return imv_ended_pauses(&engine->ended) ? 1000000 : 1000000000;
+}
+
+/* Unless there is more to do already, waits for a wish for work, or a while. False: stop. */
 static bool background_next(struct imv_engine *engine, bool more) {
+    int64_t wait_ns = background_wait_ns(engine);
     imv_engine_lock(engine, IMV_RANK_STATE);
-    if (!more && !engine->work && !engine->stopping) changed_wait(engine, 1000000000);
+    if (!more && !engine->work && !engine->stopping) changed_wait(engine, wait_ns);
     engine->work = false;
     bool go_on = !engine->stopping;
     imv_engine_unlock(engine, IMV_RANK_STATE);
