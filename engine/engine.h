@@ -32,7 +32,7 @@ struct imv_engine_options {
     uint64_t free_bytes_min;    /* of the disk: below it writes are refused (resources.h); 0, the default: never */
     uint64_t wal_bytes_max;     /* journal cap of one shard, flushed at half; at least 4 segments. Default 2 GiB */
     uint64_t wal_segment_bytes; /* default 64 MiB */
-    int64_t flush_age_ns;       /* a head with rows older than this is flushed. Default 1 h */
+    int64_t flush_age_ns;       /* a head with rows or deletions older than this is flushed. Default 1 h */
     struct imv_catalog_limits limits; /* of the catalog; default IMV_SERIES_MAX twice, IMV_CATALOG_BYTES_MAX */
     /* A slot is consolidated so long after it was over and flushed to (consolidate_choice.h). Default 0: flush_age_ns and
      * 10 min more. */

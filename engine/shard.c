@@ -63,6 +63,7 @@ struct imv_shard {
     size_t deletions_pending;               /* tombstones that all requests taken will still bring */
     bool deletion_before;                   /* the last group was of a deletion: rows have their turn */
     size_t deletions_unfrozen;              /* tombstones applied since the last head was frozen */
+    int64_t deletions_since_ns;             /* when the first of them was */
     struct imv_batch *encoded;              /* in payload, which the journal has not taken yet; NULL: none */
     struct imv_buffer payload;              /* its maximum is what a group may hold */
     struct group groups[IMV_WAL_IN_FLIGHT]; /* under way or durable and not applied, oldest first */
@@ -139,15 +140,23 @@ static bool has_frozen(struct imv_shard *shard) {
     return frozen;
 }
 
+/* Since when there is something worth freezing, which there is. Deletions get old, too: what they hide leaves the disk only
+ * after a flush. */
+static int64_t unfrozen_since_ns(const struct imv_shard *shard) {
+    if (!active_has_rows(shard)) return shard->deletions_since_ns;
+    if (shard->deletions_unfrozen == 0 || shard->active_since_ns < shard->deletions_since_ns) {
+        return shard->active_since_ns;
+    }
+    return shard->deletions_since_ns;
+}
+
 static bool freeze_due(struct imv_shard *shard) {
     const struct imv_engine *engine = shard->engine;
     if (!worth_freezing(shard)) return false;
     if (shard->deletions_unfrozen > IMV_TOMBSTONES_MAX / 4) return true; /* the flush may merge or drop them */
-    if (active_has_rows(shard)) {
-        if (imv_head_bytes(shard->active) > imv_engine_head_share(engine) / 2) return true;
-        int64_t age_ns = imv_clock_monotonic_ns(engine->clock) - shard->active_since_ns;
-        if (age_ns >= engine->options.flush_age_ns) return true;
-    }
+    if (active_has_rows(shard) && imv_head_bytes(shard->active) > imv_engine_head_share(engine) / 2) return true;
+    int64_t age_ns = imv_clock_monotonic_ns(engine->clock) - unfrozen_since_ns(shard);
+    if (age_ns >= engine->options.flush_age_ns) return true;
     /* While one is being flushed, journal bytes stay where they are: another small head would not help. */
     return imv_wal_bytes(shard->wal) > engine->options.wal_bytes_max / 2 && !has_frozen(shard);
 }
@@ -187,6 +196,7 @@ static imv_status deletion_apply(struct imv_shard *shard, const struct imv_journ
                                  uint64_t position, struct imv_error *err) {
     publish(shard);
     IMV_TRY(imv_deletion_apply(shard->engine, shard->index, deletion, shard->sequence, position, err));
+    if (shard->deletions_unfrozen == 0) shard->deletions_since_ns = imv_clock_monotonic_ns(shard->engine->clock);
     shard->deletions_unfrozen += deletion->whole ? 1 : deletion->series_count;
     return IMV_OK;
 }
@@ -495,13 +505,14 @@ bool imv_shard_busy(const struct imv_shard *shard) {
 
 int64_t imv_shard_deadline_ns(const struct imv_shard *shard) {
     int64_t deadline_ns = INT64_MAX;
-    if (active_has_rows(shard) &&
-        __builtin_add_overflow(shard->active_since_ns, shard->engine->options.flush_age_ns, &deadline_ns)) {
+    if (worth_freezing(shard) &&
+        __builtin_add_overflow(unfrozen_since_ns(shard), shard->engine->options.flush_age_ns, &deadline_ns)) {
         deadline_ns = INT64_MAX;
     }
-    if (!shard->waiting) return deadline_ns;
-    int64_t retry_at_ns = imv_clock_monotonic_ns(shard->engine->clock) + retry_ns;
-    return retry_at_ns < deadline_ns ? retry_at_ns : deadline_ns;
+    int64_t now_ns = imv_clock_monotonic_ns(shard->engine->clock), retry_at_ns = now_ns + retry_ns;
+    /* What is due and was not frozen is a deletion, and there was no room for its head. */
+    if (deadline_ns <= now_ns) return retry_at_ns;
+    return shard->waiting && retry_at_ns < deadline_ns ? retry_at_ns : deadline_ns;
 }
 
 /* ---- opening and closing ---- */

@@ -65,6 +65,19 @@ static size_t tombstones(void) {
     return count;
 }
 
+/* Tombstones that are in the journal alone. */
+static size_t pending(void) {
+    struct imv_snapshot *snapshot;
+    ok(imv_snapshot_take(harness.engine, &snapshot, &err));
+    size_t count = 0;
+    for (uint32_t i = 0; i < snapshot->shards_count; i++) {
+        const struct imv_deletions *list = snapshot->shards[i].deletions;
+        for (size_t k = 0; list != NULL && k < list->count; k++) count += !list->items[k].recorded;
+    }
+    imv_snapshot_release(snapshot);
+    return count;
+}
+
 static uint64_t part_rows(void) {
     struct imv_snapshot *snapshot;
     ok(imv_snapshot_take(harness.engine, &snapshot, &err));
@@ -211,13 +224,29 @@ Test(delete, a_flush_that_is_asked_for_takes_deletions_along, .init = simulated,
         ok(imv_engine_background_step(harness.engine, &did_work, &err));
         harness_turn(&harness);
     }
-    struct imv_snapshot *snapshot;
-    ok(imv_snapshot_take(harness.engine, &snapshot, &err));
-    for (uint32_t i = 0; i < snapshot->shards_count; i++) {
-        const struct imv_deletions *list = snapshot->shards[i].deletions;
-        for (size_t k = 0; list != NULL && k < list->count; k++) cr_assert(list->items[k].recorded);
+    cr_assert_eq(pending(), 0);
+    holds();
+}
+
+Test(delete, a_deletion_alone_is_flushed_in_time, .init = simulated, .fini = simulated_end) {
+    /* Where nothing more is written, a deletion is flushed after the time after which rows are, and rows may go. */
+    put_all();
+    ok(harness_flush(&harness, &err));
+    delete (0, 2, model_time(4), model_time(40));
+    struct imv_engine_options options;
+    imv_engine_options_init(&options, "db");
+    imv_manual_clock_advance(&harness.clock, options.flush_age_ns - HARNESS_SECOND);
+    bool due = false;
+    for (uint32_t i = 0; i < harness.shards; i++) {
+        int64_t deadline_ns = imv_shard_deadline_ns(harness.shard[i]);
+        due |= deadline_ns == imv_clock_monotonic_ns(&harness.clock.clock) + HARNESS_SECOND;
     }
-    imv_snapshot_release(snapshot);
+    cr_assert(due);
+    cr_assert_gt(pending(), 0);
+    imv_manual_clock_advance(&harness.clock, HARNESS_SECOND);
+    harness_turn(&harness);
+    ok(harness_background(&harness, &err));
+    cr_assert_eq(pending(), 0);
     holds();
 }
 
