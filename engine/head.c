@@ -320,10 +320,13 @@ static void close_block(struct imv_head_block *block, uint32_t rows_count, bool 
     block->time_max = time_max;
 }
 
-/* Twice the rows that the last block got to hold: a series that stops leaves at most half of its memory unused, and one
- * whose every row brings a new field does not make large blocks for it. */
-static uint32_t block_rows(const struct imv_head_layout *layout, uint32_t previous_rows) {
-    uint32_t rows = previous_rows * 2;
+/* Half as many rows as there are: a third of the memory is unused at most. With as many, a head of a million series,
+ * which all get their next block at about the same row, was full with five rows each, and became chunks of five rows. At
+ * most twice the rows that the last block got to hold: a series whose every row brings a new field does not make large
+ * blocks for it. */
+static uint32_t block_rows(const struct imv_head_layout *layout, uint32_t rows_count, uint32_t previous_rows) {
+    uint32_t rows = rows_count / 2;
+    if (rows / 2 > previous_rows) rows = previous_rows * 2;
     if (rows < BLOCK_ROWS_MIN) rows = BLOCK_ROWS_MIN;
     if (rows > BLOCK_ROWS_MAX) rows = BLOCK_ROWS_MAX;
     uint32_t fitting = BLOCK_BYTES_MAX / layout->row_bytes;
@@ -337,7 +340,7 @@ static imv_status start_block(struct imv_head *head, struct imv_head_series *row
     uint32_t rows_count = atomic_load_explicit(&rows->rows, memory_order_relaxed);
     /* A tail without a row, whose strings found no memory, is replaced: no reader goes there. */
     if (tail != NULL && tail->first_row == rows_count) tail = tail->previous;
-    uint32_t capacity = block_rows(layout, tail == NULL ? 0 : rows_count - tail->first_row);
+    uint32_t capacity = block_rows(layout, rows_count, tail == NULL ? 0 : rows_count - tail->first_row);
     if (capacity > UINT32_MAX - 1 - rows_count) return imv_fail(err, IMV_FULL, "head: 2^32 rows of one series");
     struct imv_head_block *block = head_alloc(head, sizeof *block + (size_t)capacity * layout->row_bytes);
     if (block == NULL) return fail_alloc(head, err);

@@ -6,8 +6,8 @@
  *
  *     index of the series --two-level table--> struct imv_head_series --> block <-> block <-> block
  *
- * Per series there is a chain of row blocks of 4, 8, 16, .. 1,024 rows: a million series with a few rows each cost
- * little, a busy one has few blocks. A block stores rows as they came (row-major: an append touches two or three cache
+ * Per series there is a chain of row blocks of 4, 4, 4, 6, 9, 13, .. 1,024 rows: a million series with a few rows each
+ * cost little, a busy one has few blocks. A block stores rows as they came (row-major: an append touches two or three cache
  * lines that lie side by side, not one per field), in one layout (sorted fields, shared by all blocks that have them):
  *
  *     row:  timestamp 8 | sequence - sequence_base 4 | unused 4 | presence mask 8 x ceil(columns / 64) | cells 8 x columns
