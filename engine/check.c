@@ -68,8 +68,12 @@ static void finding(struct check *check, const char *format, ...) {
 
 static const struct imv_part *part_find(const struct check *check, const uint8_t prefix[IMV_PART_KEY_BYTES]) {
     const struct imv_parts *parts = check->meta.parts;
-    for (size_t i = 0; parts != NULL && i < parts->count; i++) {
+    if (parts == NULL) return NULL;
+    struct imv_part wanted;
+    imv_part_prefix_parse(prefix, &wanted);
+    for (size_t i = imv_parts_find(parts, wanted.slot); i < parts->count; i++) {
         uint8_t own[IMV_PART_KEY_BYTES];
+        if (parts->items[i]->slot != wanted.slot) return NULL;
         imv_part_prefix_put(own, parts->items[i]);
         if (memcmp(own, prefix, sizeof own) == 0) return parts->items[i];
     }

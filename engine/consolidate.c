@@ -539,7 +539,9 @@ static void job_failed(struct imv_engine *engine, const struct imv_error *err) {
     if (job == NULL) return;
     if (err->status == IMV_CORRUPT) inputs_leave(job);
     /* A record that may have been written names the outputs: that job goes on until it is, or is taken back. */
-    if (!job->tried) job_end(engine);
+    if (job->tried) return;
+    if (job->outputs_count > 0) outputs_drop(job);
+    job_end(engine);
 }
 
 imv_status imv_consolidate_step(struct imv_engine *engine, bool *did_work, struct imv_error *err) {

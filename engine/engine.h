@@ -77,16 +77,16 @@ imv_status imv_engine_flush(struct imv_engine *engine, int64_t timeout_ns, struc
 void imv_engine_flush_begin(struct imv_engine *engine);
 bool imv_engine_flushed(struct imv_engine *engine);
 
-/* One piece of background work: a flush of one frozen head, dropping slots past retention, a slice of consolidation. *did_work false when there
- * was none. Only when options.background is false. */
+/* One piece of background work: a flush of one frozen head, dropping slots past retention, a slice of consolidation.
+ * *did_work false when there was none. Only when options.background is false. */
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
 
 /* Sets the gauges and the shown budgets that are not kept up to date by themselves, before they are printed. Any thread. */
 void imv_engine_observe(struct imv_engine *engine);
 
 /* Why the engine cannot do all it should, for /readyz: the first failure that closed a shard, which stays until a restart;
- * else that writes are refused for want of space on the disk; else the failure of a flush that is being tried again, as long as that lasts (a full disk: writers will have to wait).
- * IMV_OK: nothing is wrong. Any thread. */
+ * else that writes are refused for want of space on the disk; else the failure of a flush that is being tried again, as
+ * long as that lasts (a full disk: writers will have to wait). IMV_OK: nothing is wrong. Any thread. */
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 
 /* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below 0.

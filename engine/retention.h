@@ -24,5 +24,6 @@ static inline int64_t imv_retention_horizon(const struct imv_label *label, int64
     return horizon;
 }
 
-/* Retires what is past retention, and the tombstones that no part needs, when the time to look has come; *did_work tells whether anything was. */
+/* Retires what is past retention, and the tombstones that no part needs, when the time to look has come; *did_work tells
+ * whether anything was. */
 imv_status imv_retention_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);

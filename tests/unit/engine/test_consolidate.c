@@ -527,7 +527,8 @@ static void chunk_flip(const struct imv_part *part) {
     ok(imv_kv_iterate(harness.engine->kv, IMV_KV_CHUNKS, &iterator, &err));
     imv_kv_seek(iterator, (struct imv_str){(char *)prefix, sizeof prefix});
     cr_assert(imv_kv_valid(iterator, &key, &value));
-    imv_kv_memory_bytes(harness.kv_memory, IMV_KV_CHUNKS, key, &size)[40] ^= 1;
+    uint8_t *bytes = imv_kv_memory_bytes(harness.kv_memory, IMV_KV_CHUNKS, key, &size);
+    bytes[size / 2] ^= 1;
     imv_kv_iterator_free(iterator);
 }
 
