@@ -18,6 +18,7 @@ enum {
     /* Of plain text in one turn of the loop, a few milliseconds: packed text may hold a thousand times its size, and when
      * it is no rows the writer never fills. */
     INFLATE_TURN_BYTES = 1 << 20,
+    REFUSED_BYTES = 1024, /* of good text take as long as one refused line, which is put into words */
     /* What cannot be parsed yet: the rest of a line, and one piece of input that arrived before the writer was full. */
     CARRY_BYTES_MAX = IMV_LINE_BYTES_MAX + IMV_CONN_INPUT_BYTES + INFLATE_BYTES,
 };
@@ -235,8 +236,9 @@ static bool feed_packed(struct write *write, const char *bytes, size_t size, siz
             imv_fail(&write->failure, IMV_INVALID, "the body is not valid gzip: %s",
                      write->inflate.msg == NULL ? "bad data" : write->inflate.msg);
         write->inflate_done = result == Z_STREAM_END;
+        uint64_t refused = rejected(write);
         room = feed_text(write, (const char *)plain, made);
-        inflated += made;
+        inflated += made + (rejected(write) - refused) * REFUSED_BYTES;
         if (write->inflate_done && write->inflate.avail_in > 0)
             inflateReset(&write->inflate);
         else if (made < sizeof plain)

@@ -597,6 +597,22 @@ Test(http_write, dense_packed_text_is_inflated_over_many_turns) {
     free(packed);
 }
 
+/* Lines that are refused take longer than those that are stored, so a turn takes a smaller share of them. */
+Test(http_write, dense_bad_lines_are_refused_over_more_turns) {
+    enum { SIZE = 8 << 20 };
+    char *text = malloc(SIZE);
+    unsigned char *packed = malloc(1 << 20);
+    for (size_t i = 0; i < SIZE; i++) text[i] = i % 2 == 1 ? '\n' : 'a';
+    size_t size = pack(text, SIZE, packed, 1 << 20);
+    arrive_packed(packed, size);
+    int turns = 0;
+    for (; imv_conn_unsent(&conn) == 0 && turns < 1000; turns++) turn();
+    cr_assert_geq(turns, 100);
+    cr_assert_not_null(strstr(answer(), "4194304 of 4194304 lines were refused"));
+    free(text);
+    free(packed);
+}
+
 /* A precision that is not one is refused, however long or malformed, and never taken for the default. */
 Test(http_write, a_wrong_precision_is_refused) {
     static const char *const values[] = {"years", "milliseconds-since-1970", "m%73%", "ns%00", "NS", ""};
