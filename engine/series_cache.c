@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 enum {
     SLOTS_FIRST = 1024,
     MOVES_PER_PUT = 4, /* a table of n slots must be moved within the 3/4 n insertions until the next one is full */
+    HUGE_PAGE_BYTES = 2 << 20,
 };
 
 struct slot {
@@ -35,17 +37,34 @@ static size_t table_bytes(uint32_t slots) {
     return sizeof(struct imv_series_cache_table) + slots * sizeof(struct slot);
 }
 
+/* Zeroed memory. Large tables are asked for in huge pages: each key goes to another page, and with a million keys the walk
+ * to find it, in a virtual machine twice as long, took a quarter of the time of a row. */
+static struct imv_series_cache_table *table_map(size_t bytes) {
+    if (bytes < HUGE_PAGE_BYTES) return calloc(1, bytes);
+    void *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (table == MAP_FAILED) return NULL;
+    madvise(table, bytes, MADV_HUGEPAGE); /* small pages do, too */
+    return table;
+}
+
+static void table_unmap(struct imv_series_cache_table *table, size_t bytes) {
+    if (bytes < HUGE_PAGE_BYTES)
+        free(table);
+    else
+        munmap(table, bytes);
+}
+
 static void free_table(struct imv_series_cache *cache, struct imv_series_cache_table *table) {
     if (table == NULL) return;
     if (cache->budget != NULL) imv_budget_give(cache->budget, table_bytes(table->mask + 1));
-    free(table);
+    table_unmap(table, table_bytes(table->mask + 1));
 }
 
 /* An empty table; NULL when the budget or malloc refuses. */
 static struct imv_series_cache_table *new_table(struct imv_series_cache *cache, uint32_t slots) {
     size_t bytes = table_bytes(slots);
     if (cache->budget != NULL && !imv_budget_take(cache->budget, bytes)) return NULL;
-    struct imv_series_cache_table *made = calloc(1, bytes);
+    struct imv_series_cache_table *made = table_map(bytes);
     if (made != NULL)
         made->mask = slots - 1;
     else if (cache->budget != NULL)
