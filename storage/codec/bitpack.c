@@ -16,6 +16,7 @@ enum {
     OPTION_SEGMENTS = 16, /* alone */
     OPTION_BELL = 32,
     SEGMENTS_MIN = 2,
+    STEP_RANGE_MIN = 1 << 10, /* of a plain plan: narrower ones are small anyway */
 };
 
 /* How digits of a radix are grouped into numbers of so many bits. */
@@ -339,8 +340,14 @@ void imv_pack_plan_plain(const uint64_t *values, size_t count, bool is_unsigned,
         greatest = value > greatest ? value : greatest;
     }
     *plan = (struct imv_pack_plan){.base = (uint64_t)least ^ flip, .step = 1, .radix = 1};
-    plan->width = imv_bits_of((uint64_t)greatest - (uint64_t)least);
-    plan->bytes = 1 + imv_varint_bytes(imv_zigzag((int64_t)plan->base)) + imv_packed_bytes(count, plan->width);
+    uint64_t range = (uint64_t)greatest - (uint64_t)least;
+    if (range >= STEP_RANGE_MIN) {
+        struct divisor divisor = find_step(values, count, plan->base, range);
+        plan->step = divisor.step;
+        range = divide(&divisor, range);
+    }
+    plan->width = imv_bits_of(range);
+    plan->bytes = plan_bytes(plan, count);
 }
 
 void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan) {

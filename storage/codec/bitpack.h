@@ -67,8 +67,8 @@ static inline size_t imv_packed_bytes(size_t count, unsigned width) { return (co
 
 /* Plans the smallest block of count (1..IMV_PACK_COUNT_MAX) values. is_unsigned says in which order least is least. */
 void imv_pack_plan(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan);
-/* The same without a search: the whole range in bits, no options. For a few values, where options are hardly ever worth
- * their bytes. */
+/* The same without a search: the whole range in bits, with a step when it is wide. For a few values, where the other
+ * options are hardly ever worth their bytes. */
 void imv_pack_plan_plain(const uint64_t *values, size_t count, bool is_unsigned, struct imv_pack_plan *plan);
 
 /* Writes plan->bytes bytes at `to` and returns the byte after them. The values are those of the plan. */
