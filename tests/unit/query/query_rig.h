@@ -70,6 +70,12 @@ static inline void rig_write(struct rig *rig, const char *label, const char *tag
         list[count++] = (struct imv_tag){{tag, (size_t)(value - tag)}, imv_str_from(value + 1)};
     }
     struct imv_writer *writer = rig->harness.writer[0];
+    /* Writers may be asked to pause while ended series go; after that nothing that was cached may be used unasked. */
+    for (int i = 0; i < 100 && !imv_writer_has_room(writer); i++) {
+        cr_assert(harness_settle(&rig->harness));
+        rig_must(harness_background(&rig->harness, &err), &err);
+    }
+    cr_assert(imv_writer_has_room(writer));
     struct imv_series *series = imv_writer_find_series(writer, imv_str_from(raw));
     if (series == NULL)
         rig_must(imv_writer_make_series(writer, imv_str_from(raw), imv_str_from(label), list, count, &series, &err),
