@@ -460,10 +460,10 @@ static void end_series(struct imv_cursor *cursor) {
     cursor->batch.count = 0;
 }
 
-/* ---- vectors that are not decoded ---- */
+/* ---- spans that are not decoded ---- */
 
-static imv_status find_vector(struct imv_cursor *cursor, struct imv_source **found, struct front *front,
-                              struct imv_error *err) {
+static imv_status find_span(struct imv_cursor *cursor, struct imv_source **found, struct front *front,
+                            struct imv_error *err) {
     *found = NULL;
     for (;;) {
         *front = find_front(cursor);
@@ -476,10 +476,10 @@ static imv_status find_vector(struct imv_cursor *cursor, struct imv_source **fou
         }
         if (source->loaded || source->part == NULL) return IMV_OK;
         bool any, was_end = source->vector_index == source->chunk.vectors;
-        IMV_TRY(imv_source_reach_vector(cursor, source, &any, err));
+        IMV_TRY(imv_source_reach_span(cursor, source, &any, err));
         if (!any) end_source(cursor, source);
         if (!any || was_end) continue; /* another chunk begins later than was known, maybe later than another source */
-        if (!part_first || front->limit > imv_source_vector_last(source)) {
+        if (!part_first || front->limit > imv_source_span(source).last) {
             *found = source;
             return IMV_OK;
         }
@@ -505,34 +505,32 @@ static bool statistics_meet(imv_type type, const struct imv_chunk_statistics *st
     return (int64_t)max >= (int64_t)range->low && (int64_t)min <= (int64_t)range->high;
 }
 
-/* May the vector that a source loads next have a row with values in all ranges? */
-static imv_status vector_meets(struct imv_cursor *cursor, const struct imv_source *source, bool *meets,
-                               struct imv_error *err) {
+/* May the span that a source loads next have a row with values in all ranges? */
+static imv_status span_meets(struct imv_cursor *cursor, const struct imv_source *source, bool *meets,
+                             struct imv_error *err) {
     *meets = true;
     for (size_t i = 0; i < cursor->ranges_count && *meets; i++) {
         const struct imv_cursor_range *range = &cursor->ranges[i];
         struct imv_chunk_statistics statistics = {0};
         int index;
         IMV_TRY(imv_cursor_find_column(cursor, &source->chunk, range->column, &index, err));
-        if (index >= 0)
-            IMV_TRY(
-                imv_cursor_statistics(cursor, &source->chunk, (uint32_t)index, source->vector_index, &statistics, err));
+        if (index >= 0) IMV_TRY(imv_cursor_span_statistics(cursor, source, (uint32_t)index, &statistics, err));
         *meets = statistics_meet(cursor->types[range->column], &statistics, range);
     }
     return IMV_OK;
 }
 
-/* Goes past vectors without a row in the ranges, as long as no other source has rows among theirs. */
-static imv_status skip_vectors(struct imv_cursor *cursor, struct imv_error *err) {
+/* Goes past spans without a row in the ranges, as long as no other source has rows among theirs. */
+static imv_status skip_spans(struct imv_cursor *cursor, struct imv_error *err) {
     for (;;) {
         struct imv_source *source;
         struct front front;
         bool meets;
-        IMV_TRY(find_vector(cursor, &source, &front, err));
-        if (source == NULL || (front.limited && front.limit <= imv_source_vector_last(source))) return IMV_OK;
-        IMV_TRY(vector_meets(cursor, source, &meets, err));
+        IMV_TRY(find_span(cursor, &source, &front, err));
+        if (source == NULL || (front.limited && front.limit <= imv_source_span(source).last)) return IMV_OK;
+        IMV_TRY(span_meets(cursor, source, &meets, err));
         if (meets) return IMV_OK;
-        imv_cursor_pass_vector(cursor, source);
+        imv_cursor_pass_span(cursor, source);
     }
 }
 
@@ -541,18 +539,18 @@ static imv_status skip_vectors(struct imv_cursor *cursor, struct imv_error *err)
 imv_status imv_cursor_next(struct imv_cursor *cursor, const struct imv_rows **rows, struct imv_error *err) {
     consume_emitted(cursor);
     cursor->batch.count = 0;
-    imv_status status = cursor->ranges_count > 0 ? skip_vectors(cursor, err) : IMV_OK;
+    imv_status status = cursor->ranges_count > 0 ? skip_spans(cursor, err) : IMV_OK;
     if (status == IMV_OK) status = next_batch(cursor, err);
     if (status != IMV_OK) end_series(cursor);
     *rows = &cursor->batch;
     return status;
 }
 
-imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
-                                  struct imv_error *err) {
+imv_status imv_cursor_next_span(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
+                                struct imv_error *err) {
     struct front front;
     consume_emitted(cursor);
-    imv_status status = find_vector(cursor, source, &front, err);
+    imv_status status = find_span(cursor, source, &front, err);
     if (status != IMV_OK) {
         end_series(cursor);
         return status;
@@ -562,7 +560,7 @@ imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source *
     return IMV_OK;
 }
 
-void imv_cursor_pass_vector(struct imv_cursor *cursor, struct imv_source *source) {
-    imv_source_pass_vector(source);
+void imv_cursor_pass_span(struct imv_cursor *cursor, struct imv_source *source) {
+    imv_source_pass_span(source);
     if (!imv_source_advance(cursor, source)) end_source(cursor, source);
 }

@@ -41,7 +41,7 @@ struct imv_cursor_range {
     uint64_t low, high; /* cells */
 };
 
-/* imv_cursor_next may leave out rows that have no value in one of these ranges, and does where the statistics of a vector
+/* imv_cursor_next may leave out rows that have no value in one of these ranges, and does where the statistics of a span
  * say so; the caller looks at the rows that come. ranges must outlive the cursor; they hold from the next seek on. */
 void imv_cursor_set_ranges(struct imv_cursor *cursor, const struct imv_cursor_range *ranges, size_t ranges_count);
 
@@ -52,9 +52,8 @@ void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint
 
 /* Appends buckets of the series to a list until that is full, the series is at its end (*more false), or some milliseconds
  * have passed, so that the caller can look at its deadline: the next call may then go on in the same bucket with another
- * entry. A vector that lies
- * in one bucket and that no other source overlaps is answered by its statistics; other rows are decoded. Errors as
- * imv_cursor_next; the list is then of no use. */
+ * entry. A span (storage/chunk.h) that lies in one bucket and that no other source overlaps is answered by its statistics;
+ * other rows are decoded. Errors as imv_cursor_next; the list is then of no use. */
 imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *more,
                                    struct imv_error *err);
 

@@ -5,7 +5,7 @@
 enum {
     /* Of one call: a millisecond or two of decoding a few columns. */
     BATCHES_MAX = 64,
-    VECTORS_MAX = 8192, /* answered by statistics */
+    SPANS_MAX = 8192, /* answered by statistics */
 };
 
 void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint8_t *needs) {
@@ -80,7 +80,7 @@ static bool add_rows(struct imv_cursor *cursor, struct imv_buckets *buckets) {
 
 /* ---- statistics ---- */
 
-/* Do the statistics of a vector say all that is asked of a column? They tell no times: those of the first and last value
+/* Do the statistics of a span say all that is asked of a column? They tell no times: those of the first and last value
  * are known when every row has one. */
 static bool is_told(const struct imv_cursor *cursor, size_t column, const struct imv_chunk_statistics *statistics,
                     uint32_t rows) {
@@ -90,10 +90,9 @@ static bool is_told(const struct imv_cursor *cursor, size_t column, const struct
     return (needs & (IMV_BUCKET_FIRST | IMV_BUCKET_LAST)) == 0 || statistics->count == rows;
 }
 
-/* Reads the statistics of the vector that a source loads next; *told false: its rows must be decoded. */
-static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_source *source, bool *told,
+/* Reads the statistics of the span that a source loads next; *told false: its rows must be decoded. */
+static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_source *source, uint32_t rows, bool *told,
                                   struct imv_error *err) {
-    uint32_t rows = imv_chunk_vector_rows(&source->chunk, source->vector_index);
     *told = true;
     for (size_t c = 0; c < cursor->columns_count && *told; c++) {
         struct imv_chunk_statistics *statistics = &cursor->bucket_statistics[c];
@@ -102,8 +101,7 @@ static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_so
         if (index < 0)
             *statistics = (struct imv_chunk_statistics){0};
         else
-            IMV_TRY(
-                imv_cursor_statistics(cursor, &source->chunk, (uint32_t)index, source->vector_index, statistics, err));
+            IMV_TRY(imv_cursor_span_statistics(cursor, source, (uint32_t)index, statistics, err));
         *told = is_told(cursor, c, statistics, rows);
     }
     return IMV_OK;
@@ -111,27 +109,27 @@ static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_so
 
 enum answer { ANSWER_ROWS, ANSWER_FULL, ANSWER_DONE };
 
-/* Answers the next vector of a source from its statistics, when it lies in one bucket and in the range and no row of
+/* Answers the next span of a source from its statistics, when it lies in one bucket and in the range and no row of
  * another source is before `limit`. ANSWER_ROWS: it must be decoded; ANSWER_FULL: the list has no room for its bucket. */
-static imv_status answer_vector(struct imv_cursor *cursor, struct imv_source *source, bool limited, int64_t limit,
-                                struct imv_buckets *buckets, enum answer *answer, struct imv_error *err) {
-    int64_t first, last, bucket_last;
+static imv_status answer_span(struct imv_cursor *cursor, const struct imv_source *source, bool limited, int64_t limit,
+                              struct imv_buckets *buckets, enum answer *answer, struct imv_error *err) {
+    struct imv_chunk_span span = imv_source_span(source);
+    int64_t bucket_last;
     bool told;
     *answer = ANSWER_ROWS;
-    imv_chunk_vector_times(&source->chunk, source->vector_index, &first, &last);
-    if (first < cursor->from || last > cursor->last || (limited && limit <= last)) return IMV_OK;
-    if (imv_mask_touches_stored(&cursor->mask, source->part->generation, first, last)) return IMV_OK;
-    bucket_of(cursor, first, &bucket_last);
-    if (last > bucket_last) return IMV_OK;
-    IMV_TRY(read_statistics(cursor, source, &told, err));
+    if (span.first < cursor->from || span.last > cursor->last || (limited && limit <= span.last)) return IMV_OK;
+    if (imv_mask_touches_stored(&cursor->mask, source->part->generation, span.first, span.last)) return IMV_OK;
+    bucket_of(cursor, span.first, &bucket_last);
+    if (span.last > bucket_last) return IMV_OK;
+    IMV_TRY(read_statistics(cursor, source, span.rows, &told, err));
     if (!told) return IMV_OK;
     *answer = ANSWER_FULL;
-    if (!enter_bucket(cursor, buckets, first)) return IMV_OK;
+    if (!enter_bucket(cursor, buckets, span.first)) return IMV_OK;
     struct imv_bucket *values = last_values(buckets);
     for (size_t c = 0; c < cursor->columns_count; c++)
-        imv_bucket_add(&values[c], cursor->types[c], cursor->bucket_needs[c], &cursor->bucket_statistics[c], first,
-                       last);
-    buckets->rows[buckets->count - 1] += imv_chunk_vector_rows(&source->chunk, source->vector_index);
+        imv_bucket_add(&values[c], cursor->types[c], cursor->bucket_needs[c], &cursor->bucket_statistics[c], span.first,
+                       span.last);
+    buckets->rows[buckets->count - 1] += span.rows;
     *answer = ANSWER_DONE;
     return IMV_OK;
 }
@@ -147,20 +145,20 @@ static imv_status prepare(struct imv_cursor *cursor, struct imv_error *err) {
 
 /* Takes from statistics what can be. *decode: rows must be decoded next; else the list is full, or it is time to look
  * around. */
-static imv_status answer_vectors(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *decode,
-                                 struct imv_error *err) {
+static imv_status answer_spans(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *decode,
+                               struct imv_error *err) {
     *decode = true;
-    for (int vectors = 0; vectors < VECTORS_MAX; vectors++) {
+    for (int spans = 0; spans < SPANS_MAX; spans++) {
         int64_t limit;
         bool limited;
         struct imv_source *source;
-        IMV_TRY(imv_cursor_next_vector(cursor, &source, &limited, &limit, err));
+        IMV_TRY(imv_cursor_next_span(cursor, &source, &limited, &limit, err));
         if (source == NULL) return IMV_OK;
         enum answer answer;
-        IMV_TRY(answer_vector(cursor, source, limited, limit, buckets, &answer, err));
+        IMV_TRY(answer_span(cursor, source, limited, limit, buckets, &answer, err));
         if (answer == ANSWER_ROWS) return IMV_OK;
         if (answer == ANSWER_FULL) break;
-        imv_cursor_pass_vector(cursor, source);
+        imv_cursor_pass_span(cursor, source);
     }
     *decode = false;
     return IMV_OK;
@@ -175,7 +173,7 @@ imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets
     for (int batches = 0; batches < BATCHES_MAX; batches++) {
         bool decode;
         if (cursor->bucket_rows != NULL && !add_rows(cursor, buckets)) return IMV_OK;
-        IMV_TRY(answer_vectors(cursor, buckets, &decode, err));
+        IMV_TRY(answer_spans(cursor, buckets, &decode, err));
         if (!decode) return IMV_OK;
         IMV_TRY(imv_cursor_next(cursor, &cursor->bucket_rows, err));
         cursor->bucket_row = 0;

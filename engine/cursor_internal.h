@@ -31,12 +31,12 @@ struct imv_source {
     size_t row_index, rows_count;
     int64_t *timestamps;
     struct imv_vector *vectors; /* [columns_count]; valid NULL where every row has a value */
-    /* Of a part: the chunk, and the vector in it that is loaded next. */
+    /* Of a part: the chunk, the vector in it that is loaded next, and the span that is first in it. */
     const struct imv_part *part; /* NULL: of a head */
     struct imv_chunk_reader *reader;
     struct imv_chunk chunk; /* its bytes are there only while the source is the reader's owner */
-    uint32_t vector_index;
-    int64_t vector_time; /* of the first row of that vector, when another one is loaded */
+    uint32_t vector_index, span_index;
+    int64_t span_time; /* of the first row of that span, when another one is loaded */
     /* Of a head. */
     const struct imv_head_series *head_rows;
     struct imv_head_scan scan;
@@ -118,12 +118,12 @@ struct imv_mask imv_cursor_mask(const struct imv_cursor *cursor, const struct im
 /* The lower end of what retention leaves. */
 int64_t imv_cursor_horizon(const struct imv_cursor *cursor);
 
-/* The source of a part whose next vector is the next to be read of all, when that is not decoded yet; NULL: the next rows
+/* The source of a part whose next span is the next to be read of all, when that is not decoded yet; NULL: the next rows
  * must be read by imv_cursor_next. When limited, another source may have rows from limit on. */
-imv_status imv_cursor_next_vector(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
-                                  struct imv_error *err);
-/* Goes past that vector without decoding it. */
-void imv_cursor_pass_vector(struct imv_cursor *cursor, struct imv_source *source);
+imv_status imv_cursor_next_span(struct imv_cursor *cursor, struct imv_source **source, bool *limited, int64_t *limit,
+                                struct imv_error *err);
+/* Goes past that span without decoding it. */
+void imv_cursor_pass_span(struct imv_cursor *cursor, struct imv_source *source);
 
 /* ---- cursor_source.c ---- */
 
@@ -139,18 +139,18 @@ void imv_source_open_head(struct imv_cursor *cursor, struct imv_source *source, 
                           uint32_t rank, int64_t time_min);
 /* Loads the next rows; *any false: there are none. */
 imv_status imv_source_load(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err);
-/* Puts a source of a part that is not loaded on the vector that is loaded next, its chunk's bytes at hand; *any false:
+/* Puts a source of a part that is not loaded on the span that is loaded next, its chunk's bytes at hand; *any false:
  * there is none. */
-imv_status imv_source_reach_vector(struct imv_cursor *cursor, struct imv_source *source, bool *any,
-                                   struct imv_error *err);
-/* The last time of that vector. */
-static inline int64_t imv_source_vector_last(const struct imv_source *source) {
-    int64_t first, last;
-    imv_chunk_vector_times(&source->chunk, source->vector_index, &first, &last);
-    return last;
+imv_status imv_source_reach_span(struct imv_cursor *cursor, struct imv_source *source, bool *any,
+                                 struct imv_error *err);
+/* That span. */
+static inline struct imv_chunk_span imv_source_span(const struct imv_source *source) {
+    struct imv_chunk_span span;
+    imv_chunk_span(&source->chunk, source->vector_index, source->span_index, &span);
+    return span;
 }
-/* Leaves the vector that would be loaded next out; then imv_source_advance. */
-void imv_source_pass_vector(struct imv_source *source);
+/* Leaves the span that would be loaded next out; then imv_source_advance. */
+void imv_source_pass_span(struct imv_source *source);
 /* After the last loaded row is used: false when nothing more can follow. */
 bool imv_source_advance(const struct imv_cursor *cursor, struct imv_source *source);
 
@@ -174,6 +174,9 @@ imv_status imv_cursor_chunk_failed(const struct imv_cursor *cursor, const struct
 /* The index of a column of the cursor in a chunk, -1 when it is not there; IMV_CORRUPT: it has another type. */
 imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct imv_chunk *chunk, size_t column,
                                   int *index, struct imv_error *err);
+/* The statistics of the span that a source loads next. */
+imv_status imv_cursor_span_statistics(const struct imv_cursor *cursor, const struct imv_source *source, uint32_t index,
+                                      struct imv_chunk_statistics *statistics, struct imv_error *err);
 /* The statistics of a vector of a chunk. */
 imv_status imv_cursor_statistics(const struct imv_cursor *cursor, const struct imv_chunk *chunk, uint32_t index,
                                  uint32_t vector, struct imv_chunk_statistics *statistics, struct imv_error *err);

@@ -112,6 +112,13 @@ imv_status imv_cursor_find_column(const struct imv_cursor *cursor, const struct 
     return imv_cursor_chunk_failed(cursor, &chunk->id, IMV_CORRUPT, err);
 }
 
+imv_status imv_cursor_span_statistics(const struct imv_cursor *cursor, const struct imv_source *source, uint32_t index,
+                                      struct imv_chunk_statistics *statistics, struct imv_error *err) {
+    imv_status status =
+        imv_chunk_span_statistics(&source->chunk, index, source->vector_index, source->span_index, statistics, err);
+    return status == IMV_OK ? IMV_OK : imv_cursor_chunk_failed(cursor, &source->chunk.id, status, err);
+}
+
 imv_status imv_cursor_statistics(const struct imv_cursor *cursor, const struct imv_chunk *chunk, uint32_t index,
                                  uint32_t vector, struct imv_chunk_statistics *statistics, struct imv_error *err) {
     imv_status status =
@@ -131,17 +138,22 @@ static imv_status open_chunk(struct imv_cursor *cursor, struct imv_source *sourc
     return imv_cursor_open_chunk(cursor, source->reader, source->part, cursor->series, &source->chunk, any, err);
 }
 
-/* The first vector of the chunk that reaches the range. */
+/* The first span of the chunk that reaches the range; there is one. */
 static void enter_chunk(const struct imv_cursor *cursor, struct imv_source *source) {
     const struct imv_chunk *chunk = &source->chunk;
-    int64_t first = chunk->time_min, last = chunk->time_max;
-    source->vector_index = 0;
+    int64_t first, last = chunk->time_min;
+    source->vector_index = source->span_index = 0;
     for (uint32_t v = 0; v < chunk->vectors; v++) {
-        imv_chunk_vector_times(chunk, v, &first, &last);
         source->vector_index = v;
+        imv_chunk_vector_times(chunk, v, &first, &last);
         if (last >= cursor->from) break;
     }
-    source->time_bound = first > cursor->from ? first : cursor->from;
+    struct imv_chunk_span span = imv_source_span(source);
+    while (span.last < cursor->from) {
+        source->span_index++;
+        span = imv_source_span(source);
+    }
+    source->time_bound = span.first > cursor->from ? span.first : cursor->from;
 }
 
 /* Takes the first chunk from where the reader stands that reaches the range. */
@@ -270,7 +282,7 @@ static void hide_rows(const struct imv_cursor *cursor, struct imv_source *source
     source->rows_count = count;
 }
 
-/* Decodes the rows of vector_index that are in the range and not deleted. */
+/* Decodes the rows of vector_index that are in the range and not deleted, from span_index on. */
 static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *source, struct imv_error *err) {
     const struct imv_chunk *chunk = &source->chunk;
     uint32_t generation = source->part->generation;
@@ -283,7 +295,8 @@ static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *so
     imv_status status = imv_chunk_decode_times(chunk, source->vector_index, timestamps, err);
     if (status != IMV_OK) return imv_cursor_chunk_failed(cursor, &chunk->id, status, err);
     size_t rows = imv_chunk_vector_rows(chunk, source->vector_index);
-    size_t begin = timestamps[0] >= cursor->from ? 0 : lower_bound(timestamps, rows, cursor->from);
+    size_t begin = imv_source_span(source).row_from;
+    if (timestamps[begin] < cursor->from) begin = lower_bound(timestamps, rows, cursor->from);
     size_t end = timestamps[rows - 1] <= cursor->last ? rows : lower_bound(timestamps, rows, cursor->last + 1);
     source->row_index = 0;
     source->rows_count = end > begin ? end - begin : 0;
@@ -295,26 +308,34 @@ static imv_status decode_vector(struct imv_cursor *cursor, struct imv_source *so
     return IMV_OK;
 }
 
-imv_status imv_source_reach_vector(struct imv_cursor *cursor, struct imv_source *source, bool *any,
-                                   struct imv_error *err) {
+imv_status imv_source_reach_span(struct imv_cursor *cursor, struct imv_source *source, bool *any,
+                                 struct imv_error *err) {
     *any = true;
     if (source->vector_index == source->chunk.vectors) return next_chunk(cursor, source, any, err);
     return return_to_chunk(cursor, source, err);
 }
 
-void imv_source_pass_vector(struct imv_source *source) {
+static void pass_vector(struct imv_source *source) {
     source->vector_index++;
-    if (source->vector_index == source->chunk.vectors) return;
-    int64_t last;
-    imv_chunk_vector_times(&source->chunk, source->vector_index, &source->vector_time, &last);
+    source->span_index = 0;
+    if (source->vector_index < source->chunk.vectors) source->span_time = imv_source_span(source).first;
+}
+
+void imv_source_pass_span(struct imv_source *source) {
+    if (source->span_index + 1 == imv_chunk_vector_spans(&source->chunk, source->vector_index)) {
+        pass_vector(source);
+    } else {
+        source->span_index++;
+        source->span_time = imv_source_span(source).first;
+    }
 }
 
 static imv_status load_part(struct imv_cursor *cursor, struct imv_source *source, bool *any, struct imv_error *err) {
     do {
-        IMV_TRY(imv_source_reach_vector(cursor, source, any, err));
+        IMV_TRY(imv_source_reach_span(cursor, source, any, err));
         if (!*any) return IMV_OK;
         IMV_TRY(decode_vector(cursor, source, err));
-        imv_source_pass_vector(source);
+        pass_vector(source);
         if (source->rows_count > 0) break;
         /* The first vector that reaches the range may have its rows on both sides of it; all of one may be deleted. */
         *any = imv_source_advance(cursor, source);
@@ -374,7 +395,7 @@ bool imv_source_advance(const struct imv_cursor *cursor, struct imv_source *sour
     }
     const struct imv_chunk *chunk = &source->chunk;
     if (source->vector_index < chunk->vectors) {
-        source->time_bound = source->vector_time;
+        source->time_bound = source->span_time;
         return source->time_bound <= cursor->last;
     }
     int64_t end = cursor->last < source->part->time_max ? cursor->last : source->part->time_max;

@@ -1,9 +1,14 @@
 /* chunk.c - the byte layout of a chunk, and its way in and out. All numbers are little-endian.
  *
- *     +--------+-------+----------+-----------+------------+---------+------------+----------+------ - -
- *     | format | shape | rows - 1 | columns C | column ids | entries | statistics | checksum | data
- *     | u8     | u8    | varint   | varint    |            |         |            | u64      |
- *     +--------+-------+----------+-----------+------------+---------+------------+----------+------ - -
+ *     +--------+-------+----------+-------+-----------+------------+---------+------------+----------+------ - -
+ *     | format | shape | rows - 1 | cut   | columns C | column ids | entries | statistics | checksum | data
+ *     | u8     | u8    | varint   |       | varint    |            |         |            | u64      |
+ *     +--------+-------+----------+-------+-----------+------------+---------+------------+----------+------ - -
+ *
+ * format: 0xc3, all vectors but the last have IMV_VECTOR_ROWS rows, each is one span, and cut is empty; or 0xc4, where cut
+ * says of each vector how many rows and spans it has:
+ *
+ *     number of vectors V: varint | V times, u16: rows - 1 (bits 0-9), spans - 1 (bits 10-15)
  *
  * The checksum is the XXH3-64 of all before it. shape: how many bytes, less 1, a data end takes in this chunk (bits 0-1);
  * how many bytes a statistics end takes, 0 for none (bits 2-3); how column ids stand there (bits 4-5): 0 the first as a
@@ -20,7 +25,7 @@
  * What is fixed would be most of a small chunk, so there are two shorter forms, of one vector each. A WHOLE chunk, whose
  * data are few, has one checksum for everything, the low half of the XXH3-64, as its last 4 bytes; its entries have none:
  *
- *     | format | shape | rows - 1 | columns C | column ids | entries | statistics | data | checksum u32 |
+ *     | format 0xc3 | shape | rows - 1 | columns C | column ids | entries | statistics | data | checksum u32 |
  *
  * One of few rows has no statistics besides (and no ends of them): they are made from its values when asked for.
  *
@@ -31,13 +36,16 @@
  *                 u8 1 (the first run has values) or 2 (it has none) | runs: varint | block of run lengths less 1
  *
  * Statistics of a timestamp vector: distance of its first from the chunk's start (varint; left out for vector 0), then
- * of its last from its first (varint). Those of a column's vector: see chunk_statistics.h.
+ * of its last from its first (varint), then for each of its spans but the last: rows, distance of its last from its first,
+ * and of the next span's first from that (varints). Those of a column's vector: of each span but the last how many bytes
+ * they are (u8) and they, then those of the last: see chunk_statistics.h.
  */
 #include "storage/chunk.h"
 
 #include "storage/base/arena.h"
 #include "storage/base/assert.h"
 #include "storage/base/hash.h"
+#include "storage/chunk_cut.h"
 #include "storage/chunk_statistics.h"
 #include "storage/codec/codec.h"
 #include "storage/codec/kernels.h"
@@ -47,14 +55,15 @@
 #include <stdlib.h>
 
 enum {
-    FORMAT = 0xc3,
+    FORMAT_EVEN = 0xc3,
+    FORMAT_CUT = 0xc4,
     SHAPE_IDS_SHIFT = 4,
     SHAPE_WHOLE = 0x40,
     SHAPE_UNUSED = 0x80,
     TAG_CODEC_BITS = 4,
     TAG_NULLS = 1 << TAG_CODEC_BITS,
     TAG_TYPE_SHIFT = TAG_CODEC_BITS + 1,
-    HEADER_BYTES_MAX = 2 + 2 + 2 + 5,
+    HEADER_BYTES_MAX = 2 + 2 + (1 + 2 * IMV_CHUNK_VECTORS_MAX) + 2 + 5,
     CHECKSUM_BYTES = 8,
     WHOLE_CHECKSUM_BYTES = 4,
     PIECE_CHECKSUM_BYTES = 4,
@@ -66,8 +75,12 @@ enum {
     VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
     ENTRIES_SMALL = 32,
     HEAD_BYTES_SMALL = 512,
+    VARINT_BYTES_MAX = 10,
+    TIMES_STATISTICS_BYTES_MAX = (2 + 3 * IMV_VECTOR_SPANS_MAX) * VARINT_BYTES_MAX,
 };
 _Static_assert((int)IMV_VECTOR_ROWS == (int)IMV_PACK_COUNT_MAX, "a codec takes a vector");
+_Static_assert((int)IMV_VECTOR_ROWS *(int)IMV_VECTOR_SPANS_MAX == 1 << 16, "rows and spans fill a u16");
+_Static_assert(IMV_CHUNK_STATISTICS_BYTES_MAX < 256, "their length is a byte");
 _Static_assert(IMV_CODECS_COUNT <= 1 << TAG_CODEC_BITS, "the tag has four bits for the codec");
 
 enum validity_kind { VALID_BITS = 0, VALID_RUNS_FIRST_SET = 1, VALID_RUNS_FIRST_CLEAR = 2 };
@@ -100,6 +113,12 @@ static inline uint32_t get_number(const uint8_t *from, unsigned bytes) {
 static size_t count_bits(const uint64_t *bits, size_t rows) {
     size_t count = 0;
     for (size_t i = 0; i < (rows + 63) / 64; i++) count += (size_t)__builtin_popcountll(bits[i]);
+    return count;
+}
+
+static size_t count_range(const uint64_t *valid, size_t row_from, size_t row_count) {
+    size_t count = 0;
+    for (size_t row = row_from; row < row_from + row_count; row++) count += imv_bit_get(valid, row);
     return count;
 }
 
@@ -182,6 +201,7 @@ struct entry {
 struct encoder {
     uint64_t seed;
     bool is_brief; /* no statistics */
+    struct imv_chunk_cut cut;
     struct imv_buffer data, statistics;
     struct entry *entries;
     size_t entries_count;
@@ -222,13 +242,24 @@ static imv_status append_numbers(struct encoder *encoder, const struct imv_codec
 static imv_status append_statistics(struct encoder *encoder, const uint8_t *bytes, const uint8_t *end,
                                     struct imv_error *err) {
     size_t size = encoder->is_brief ? 0 : (size_t)(end - bytes);
-    imv_assert(size <= IMV_CHUNK_STATISTICS_BYTES_MAX);
     return imv_buffer_append(&encoder->statistics, bytes, size) ? IMV_OK : no_room(&encoder->statistics, size, err);
 }
 
-static imv_status encode_times(struct encoder *encoder, const int64_t *timestamps, size_t rows, struct imv_error *err) {
-    for (size_t first = 0; first < rows; first += IMV_VECTOR_ROWS) {
-        size_t count = rows - first < IMV_VECTOR_ROWS ? rows - first : IMV_VECTOR_ROWS;
+static uint8_t *put_spans(uint8_t *to, const uint64_t *distances, const uint16_t *span_rows, size_t spans) {
+    for (size_t span = 0, first = 0; span + 1 < spans; first += span_rows[span++]) {
+        size_t next = first + span_rows[span];
+        to = imv_put_varint(to, span_rows[span]);
+        to = imv_put_varint(to, distances[next - 1] - distances[first]);
+        to = imv_put_varint(to, distances[next] - distances[next - 1]);
+    }
+    return to;
+}
+
+static imv_status encode_times(struct encoder *encoder, const int64_t *timestamps, struct imv_error *err) {
+    const struct imv_chunk_cut *cut = &encoder->cut;
+    const uint16_t *span_rows = cut->span_rows;
+    for (size_t vector = 0, first = 0; vector < cut->vectors; first += cut->vector_rows[vector++]) {
+        size_t count = cut->vector_rows[vector];
         const int64_t *times = timestamps + first;
         uint64_t distances[IMV_VECTOR_ROWS];
         for (size_t i = 0; i < count; i++) {
@@ -239,9 +270,11 @@ static imv_status encode_times(struct encoder *encoder, const int64_t *timestamp
         imv_codec_id codec = IMV_CODEC_RAW;
         size_t data_start = encoder->data.size;
         IMV_TRY(append_numbers(encoder, &input, &codec, err));
-        uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX], *to = bytes;
+        uint8_t bytes[TIMES_STATISTICS_BYTES_MAX], *to = bytes;
         if (first > 0) to = imv_put_varint(to, (uint64_t)times[0] - (uint64_t)timestamps[0]);
         to = imv_put_varint(to, distances[count - 1]);
+        to = put_spans(to, distances, span_rows, cut->vector_spans[vector]);
+        span_rows += cut->vector_spans[vector];
         IMV_TRY(append_statistics(encoder, bytes, to, err));
         add_entry(encoder, IMV_INTEGER, codec, false, data_start);
     }
@@ -250,9 +283,13 @@ static imv_status encode_times(struct encoder *encoder, const int64_t *timestamp
 
 /* Copies the bitmap of a vector, with 0 behind its rows, and the cells that have values. Returns how many these are. */
 static size_t collect(const struct imv_vector *values, size_t first, size_t rows, uint64_t *valid, uint64_t *cells) {
-    memcpy(valid, values->valid + first / 64, (rows + 63) / 64 * sizeof *valid);
+    size_t shift = first % 64, last_word = (first + rows - 1) / 64, count = 0;
+    for (size_t i = 0; i < (rows + 63) / 64; i++) {
+        size_t word = first / 64 + i;
+        valid[i] = values->valid[word] >> shift;
+        if (shift > 0 && word < last_word) valid[i] |= values->valid[word + 1] << (64 - shift);
+    }
     if (rows % 64 != 0) valid[rows / 64] &= (UINT64_C(1) << rows % 64) - 1;
-    size_t count = 0;
     for (size_t row = 0; row < rows; row++) {
         cells[count] = values->cells[first + row];
         count += imv_bit_get(valid, row);
@@ -260,8 +297,26 @@ static size_t collect(const struct imv_vector *values, size_t first, size_t rows
     return count;
 }
 
+/* Statistics of the spans of a vector; cells are the values that are there. */
+static imv_status encode_statistics(struct encoder *encoder, const struct imv_vector *values, size_t first,
+                                    const uint64_t *cells, const uint16_t *span_rows, size_t spans,
+                                    struct imv_error *err) {
+    for (size_t span = 0; span < spans && !encoder->is_brief; first += span_rows[span++]) {
+        struct imv_chunk_statistics statistics;
+        uint8_t bytes[1 + IMV_CHUNK_STATISTICS_BYTES_MAX];
+        size_t rows = span_rows[span], count = values->valid == NULL ? rows : count_range(values->valid, first, rows);
+        imv_chunk_statistics_gather(values->type, cells, count, &statistics);
+        uint8_t *end = imv_chunk_statistics_put(bytes + 1, values->type, &statistics, (uint32_t)rows);
+        bytes[0] = (uint8_t)(end - bytes - 1);
+        IMV_TRY(append_statistics(encoder, span + 1 < spans ? bytes : bytes + 1, end, err));
+        cells += count;
+    }
+    return IMV_OK;
+}
+
 static imv_status encode_vector(struct encoder *encoder, const struct imv_vector *values, size_t first, size_t rows,
-                                struct imv_codec_decimal *decimal, struct imv_error *err) {
+                                const uint16_t *span_rows, size_t spans, struct imv_codec_decimal *decimal,
+                                struct imv_error *err) {
     uint64_t collected[IMV_VECTOR_ROWS + 1], valid[IMV_VECTOR_WORDS]; /* one more: collect writes ahead */
     const uint64_t *cells = values->cells + first;
     size_t count = rows, data_start = encoder->data.size;
@@ -281,27 +336,24 @@ static imv_status encode_vector(struct encoder *encoder, const struct imv_vector
         struct imv_codec_input input = {.type = values->type, .cells = cells, .count = count, .decimal = decimal};
         IMV_TRY(append_numbers(encoder, &input, &codec, err));
     }
-    if (!encoder->is_brief) {
-        struct imv_chunk_statistics statistics;
-        uint8_t bytes[IMV_CHUNK_STATISTICS_BYTES_MAX];
-        imv_chunk_statistics_gather(values->type, cells, count, &statistics);
-        uint8_t *end = imv_chunk_statistics_put(bytes, values->type, &statistics, (uint32_t)rows);
-        IMV_TRY(append_statistics(encoder, bytes, end, err));
-    }
+    IMV_TRY(encode_statistics(encoder, values, first, cells, span_rows, spans, err));
     add_entry(encoder, values->type, codec, count < rows, data_start);
     return IMV_OK;
 }
 
-static imv_status encode_columns(struct encoder *encoder, size_t rows, const struct imv_chunk_column *columns,
-                                 size_t columns_count, struct imv_error *err) {
+static imv_status encode_columns(struct encoder *encoder, const struct imv_chunk_column *columns, size_t columns_count,
+                                 struct imv_error *err) {
+    const struct imv_chunk_cut *cut = &encoder->cut;
     for (size_t i = 0; i < columns_count; i++) {
         const struct imv_vector *values = &columns[i].values;
         imv_assert(values->type >= IMV_FLOAT && values->type <= IMV_STRING);
         imv_assert(i == 0 || columns[i].column > columns[i - 1].column);
         struct imv_codec_decimal decimal = {0};
-        for (size_t first = 0; first < rows; first += IMV_VECTOR_ROWS) {
-            size_t count = rows - first < IMV_VECTOR_ROWS ? rows - first : IMV_VECTOR_ROWS;
-            IMV_TRY(encode_vector(encoder, values, first, count, &decimal, err));
+        const uint16_t *span_rows = cut->span_rows;
+        for (size_t vector = 0, first = 0; vector < cut->vectors; first += cut->vector_rows[vector++]) {
+            size_t spans = cut->vector_spans[vector];
+            IMV_TRY(encode_vector(encoder, values, first, cut->vector_rows[vector], span_rows, spans, &decimal, err));
+            span_rows += spans;
         }
     }
     return IMV_OK;
@@ -332,12 +384,26 @@ static size_t entry_size(const struct widths *widths) {
     return 1 + (widths->is_whole ? 0 : PIECE_CHECKSUM_BYTES) + widths->data_end + widths->statistics_end;
 }
 
-static uint8_t *put_head(uint8_t *to, const struct widths *widths, size_t rows, const struct imv_chunk_column *columns,
-                         size_t columns_count) {
-    *to++ = FORMAT;
+static bool is_even(const struct imv_chunk_cut *cut) {
+    for (size_t vector = 0; vector + 1 < cut->vectors; vector++)
+        if (cut->vector_rows[vector] < IMV_VECTOR_ROWS) return false;
+    return cut->spans == cut->vectors;
+}
+
+static uint8_t *put_cut(uint8_t *to, const struct imv_chunk_cut *cut) {
+    to = imv_put_varint(to, cut->vectors);
+    for (size_t vector = 0; vector < cut->vectors; vector++)
+        to = put_number(to, cut->vector_rows[vector] - 1U + (cut->vector_spans[vector] - 1U) * IMV_VECTOR_ROWS, 2);
+    return to;
+}
+
+static uint8_t *put_head(uint8_t *to, const struct widths *widths, size_t rows, const struct imv_chunk_cut *cut,
+                         const struct imv_chunk_column *columns, size_t columns_count) {
+    *to++ = is_even(cut) ? FORMAT_EVEN : FORMAT_CUT;
     *to++ = (uint8_t)((widths->data_end - 1) | widths->statistics_end << 2 | widths->id_code << SHAPE_IDS_SHIFT |
                       (widths->is_whole ? SHAPE_WHOLE : 0));
     to = imv_put_varint(to, rows - 1);
+    if (!is_even(cut)) to = put_cut(to, cut);
     to = imv_put_varint(to, columns_count);
     if (widths->id_code == 0 && columns_count > 0) return imv_put_varint(to, columns[0].column);
     for (size_t i = 0; i < columns_count; i++)
@@ -373,7 +439,8 @@ static imv_status assemble(const struct encoder *encoder, size_t rows, const str
     if (size_max - data->size > sizeof small) large = malloc(size_max - data->size);
     uint8_t *head = size_max - data->size > sizeof small ? large : small, *to = head;
     if (head == NULL) return imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for %zu bytes", size_max);
-    to = put_bytes(put_entries(put_head(to, &widths, rows, columns, columns_count), &widths, encoder), statistics);
+    to = put_head(to, &widths, rows, &encoder->cut, columns, columns_count);
+    to = put_bytes(put_entries(to, &widths, encoder), statistics);
     if (!widths.is_whole) {
         imv_put_u64(to, imv_hash64(head, (size_t)(to - head), encoder->seed));
         to += CHECKSUM_BYTES;
@@ -391,13 +458,13 @@ static imv_status assemble(const struct encoder *encoder, size_t rows, const str
     return start == NULL ? no_room(out, size, err) : IMV_OK;
 }
 
-static imv_status encode_pieces(struct encoder *encoder, const int64_t *timestamps, size_t rows,
+static imv_status encode_pieces(struct encoder *encoder, const int64_t *timestamps,
                                 const struct imv_chunk_column *columns, size_t columns_count, struct imv_error *err) {
     imv_buffer_reset(&encoder->data);
     imv_buffer_reset(&encoder->statistics);
     encoder->entries_count = 0;
-    IMV_TRY(encode_times(encoder, timestamps, rows, err));
-    return encode_columns(encoder, rows, columns, columns_count, err);
+    IMV_TRY(encode_times(encoder, timestamps, err));
+    return encode_columns(encoder, columns, columns_count, err);
 }
 
 imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timestamps, size_t rows,
@@ -406,21 +473,21 @@ imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timest
     imv_assert(rows >= 1 && rows <= IMV_CHUNK_ROWS_MAX);
     imv_assert(columns_count <= IMV_CHUNK_COLUMNS_MAX);
     imv_assert(id->start == timestamps[0]);
-    size_t vectors = (rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
     struct encoder encoder = {.seed = seed_of(id), .is_brief = rows <= BRIEF_ROWS_MAX};
     imv_buffer_init(&encoder.data, out->size_max);
     imv_buffer_init(&encoder.statistics, out->size_max);
+    imv_chunk_cut(timestamps, rows, &encoder.cut);
     /* A flush of many series with a few rows each makes millions of small chunks: those are put together on the stack. */
     struct entry small[ENTRIES_SMALL], *large = NULL;
-    size_t entries_max = (columns_count + 1) * vectors;
+    size_t entries_max = (columns_count + 1) * encoder.cut.vectors;
     if (entries_max > ENTRIES_SMALL) large = malloc(entries_max * sizeof *large);
     encoder.entries = entries_max > ENTRIES_SMALL ? large : small;
     imv_status status = IMV_OK;
     if (encoder.entries == NULL) status = imv_fail(err, IMV_NO_MEMORY, "chunk: no memory for a directory");
-    if (status == IMV_OK) status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
+    if (status == IMV_OK) status = encode_pieces(&encoder, timestamps, columns, columns_count, err);
     if (status == IMV_OK && encoder.is_brief && encoder.data.size > BRIEF_DATA_BYTES_MAX) {
         encoder.is_brief = false;
-        status = encode_pieces(&encoder, timestamps, rows, columns, columns_count, err);
+        status = encode_pieces(&encoder, timestamps, columns, columns_count, err);
     }
     if (status == IMV_OK) status = assemble(&encoder, rows, columns, columns_count, out, err);
     free(large);
@@ -469,22 +536,75 @@ static struct piece piece_of(const struct imv_chunk *chunk, size_t number) {
 static size_t pieces_of(const struct imv_chunk *chunk) { return (chunk->columns + 1) * (size_t)chunk->vectors; }
 static bool is_brief(const struct imv_chunk *chunk) { return chunk->statistics_end_bytes == 0; }
 
-static bool parse_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last) {
+/* A reader of the spans of a vector, from its timestamps' statistics. */
+struct span_reader {
+    const uint8_t *from, *end;
+    struct imv_chunk_span span; /* the one at hand */
+    uint32_t vector_rows, left; /* spans behind it */
+    int64_t vector_first, vector_last;
+};
+
+static bool is_later(int64_t time, uint64_t distance, int64_t *later) {
+    *later = (int64_t)((uint64_t)time + distance);
+    return *later >= time;
+}
+
+/* Fills in the span that begins at span.row_from and span.first. */
+static bool read_span(struct span_reader *reader, uint64_t *gap) {
+    struct imv_chunk_span *span = &reader->span;
+    uint64_t rows, length = 0;
+    span->rows = reader->vector_rows - span->row_from;
+    span->last = reader->vector_last;
+    if (reader->left == 0) return reader->from == reader->end && span->first <= span->last;
+    reader->from = imv_get_varint(reader->from, reader->end, &rows);
+    if (reader->from != NULL) reader->from = imv_get_varint(reader->from, reader->end, &length);
+    if (reader->from != NULL) reader->from = imv_get_varint(reader->from, reader->end, gap);
+    if (reader->from == NULL || rows == 0 || rows >= span->rows || *gap == 0) return false;
+    span->rows = (uint32_t)rows;
+    return is_later(span->first, length, &span->last) && span->last <= reader->vector_last;
+}
+
+/* Goes to a span of a vector; false when what stands before it, or of it, cannot be. */
+static bool find_span(const struct imv_chunk *chunk, uint32_t vector, uint32_t index, struct span_reader *reader) {
     struct piece piece = piece_of(chunk, vector);
-    const uint8_t *from = chunk->statistics + piece.statistics_start, *end = chunk->statistics + piece.statistics_end;
-    uint64_t offset = 0, length = 0;
-    if (vector > 0) from = imv_get_varint(from, end, &offset);
-    if (from == NULL || imv_get_varint(from, end, &length) != end) return false;
-    *first = (int64_t)((uint64_t)chunk->id.start + offset);
-    *last = (int64_t)((uint64_t)*first + length);
-    return *first >= chunk->id.start && *last >= *first;
+    uint64_t offset = 0, length = 0, gap = 0;
+    *reader = (struct span_reader){.from = chunk->statistics + piece.statistics_start,
+                                   .end = chunk->statistics + piece.statistics_end,
+                                   .vector_rows = imv_chunk_vector_rows(chunk, vector),
+                                   .left = imv_chunk_vector_spans(chunk, vector) - 1};
+    if (vector > 0) reader->from = imv_get_varint(reader->from, reader->end, &offset);
+    if (reader->from != NULL) reader->from = imv_get_varint(reader->from, reader->end, &length);
+    if (reader->from == NULL || !is_later(chunk->id.start, offset, &reader->span.first)) return false;
+    reader->vector_first = reader->span.first;
+    if (!is_later(reader->vector_first, length, &reader->vector_last)) return false;
+    for (uint32_t i = 0; read_span(reader, &gap); i++, reader->left--) {
+        if (i == index) return true;
+        reader->span.row_from += reader->span.rows;
+        if (!is_later(reader->span.last, gap, &reader->span.first)) return false;
+    }
+    return false;
+}
+
+/* Reads how the rows are cut. Returns what is behind, or NULL. */
+static const uint8_t *read_cut(struct imv_chunk *chunk, const uint8_t *from, const uint8_t *end) {
+    chunk->vectors = (chunk->rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
+    if (chunk->bytes[0] == FORMAT_EVEN) return from;
+    uint64_t vectors;
+    from = imv_get_varint(from, end, &vectors);
+    if (from == NULL || vectors == 0 || vectors > IMV_CHUNK_VECTORS_MAX) return NULL;
+    if ((size_t)(end - from) < 2 * vectors) return NULL;
+    chunk->vectors = (uint32_t)vectors;
+    chunk->cut = from;
+    uint32_t rows = 0;
+    for (uint32_t vector = 0; vector < vectors; vector++) rows += imv_chunk_vector_rows(chunk, vector);
+    return rows == chunk->rows ? from + 2 * vectors : NULL;
 }
 
 /* Reads the header up to the column ids. Returns where they are, or NULL. */
 static const uint8_t *read_head(struct imv_chunk *chunk, const uint8_t *end) {
     const uint8_t *from = chunk->bytes;
     uint64_t rows, columns, first_id = 0;
-    if (chunk->size < 2 || from[0] != FORMAT || from[1] & SHAPE_UNUSED) return NULL;
+    if (chunk->size < 2 || (from[0] != FORMAT_EVEN && from[0] != FORMAT_CUT) || from[1] & SHAPE_UNUSED) return NULL;
     chunk->data_end_bytes = (from[1] & 3) + 1;
     chunk->statistics_end_bytes = from[1] >> 2 & 3;
     chunk->id_bytes = (uint8_t)id_bytes_of(from[1] >> SHAPE_IDS_SHIFT & 3);
@@ -492,16 +612,17 @@ static const uint8_t *read_head(struct imv_chunk *chunk, const uint8_t *end) {
     chunk->entry_bytes = (uint8_t)(1 + (chunk->is_whole ? 0 : PIECE_CHECKSUM_BYTES) + chunk->data_end_bytes +
                                    chunk->statistics_end_bytes);
     from = imv_get_varint(from + 2, end, &rows);
-    if (from != NULL) from = imv_get_varint(from, end, &columns);
-    if (from == NULL || rows >= IMV_CHUNK_ROWS_MAX || columns > IMV_CHUNK_COLUMNS_MAX) return NULL;
+    if (from == NULL || rows >= IMV_CHUNK_ROWS_MAX) return NULL;
     chunk->rows = (uint32_t)rows + 1;
+    from = read_cut(chunk, from, end);
+    if (from != NULL) from = imv_get_varint(from, end, &columns);
+    if (from == NULL || columns > IMV_CHUNK_COLUMNS_MAX) return NULL;
     chunk->columns = (uint32_t)columns;
-    chunk->vectors = (chunk->rows + IMV_VECTOR_ROWS - 1) / IMV_VECTOR_ROWS;
     if (chunk->id_bytes == 0 && columns > 0) from = imv_get_varint(from, end, &first_id);
     if (first_id > UINT32_MAX - columns) return NULL;
     chunk->first_id = (uint32_t)first_id;
     if (is_brief(chunk) && (!chunk->is_whole || chunk->rows > BRIEF_ROWS_MAX)) return NULL;
-    return chunk->is_whole && chunk->vectors > 1 ? NULL : from;
+    return chunk->is_whole && (chunk->vectors > 1 || chunk->cut != NULL) ? NULL : from;
 }
 
 /* Reads the header and finds the parts; false when they do not add up to the size. */
@@ -529,13 +650,14 @@ static bool checksum_is_right(const struct imv_chunk *chunk) {
 }
 
 static bool directory_is_sound(const struct imv_chunk *chunk) {
+    imv_type type = IMV_FLOAT;
     for (uint32_t i = 1; i < chunk->columns && chunk->id_bytes > 0; i++)
         if (imv_chunk_column_id(chunk, i) <= imv_chunk_column_id(chunk, i - 1)) return false;
     for (size_t number = 0; number < pieces_of(chunk); number++) {
         struct piece piece = piece_of(chunk, number);
         if (piece.data_start > piece.data_end || piece.statistics_start > piece.statistics_end) return false;
-        if (piece.type < IMV_FLOAT || piece.type > IMV_STRING) return false;
-        if (piece.type != piece_of(chunk, number - number % chunk->vectors).type) return false;
+        if (number % chunk->vectors == 0) type = piece.type;
+        if (piece.type != type || type < IMV_FLOAT || type > IMV_STRING) return false;
     }
     return true;
 }
@@ -557,12 +679,13 @@ imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk
     if (!directory_is_sound(chunk)) return corrupt(expected, err, "its directory contradicts itself");
     chunk->time_min = chunk->time_max = expected->start;
     if (is_brief(chunk)) return find_last_time(chunk, err);
-    int64_t first, last, last_before = expected->start;
-    for (uint32_t vector = 0; vector < chunk->vectors; vector++, last_before = last) {
-        if (!parse_times(chunk, vector, &first, &last) || (vector > 0 && first <= last_before))
+    for (uint32_t vector = 0; vector < chunk->vectors; vector++) {
+        struct span_reader reader;
+        if (!find_span(chunk, vector, imv_chunk_vector_spans(chunk, vector) - 1, &reader) ||
+            (vector > 0 && reader.vector_first <= chunk->time_max))
             return corrupt(expected, err, "its vectors are not in time order");
+        chunk->time_max = reader.vector_last;
     }
-    chunk->time_max = last_before;
     return IMV_OK;
 }
 
@@ -575,7 +698,21 @@ void imv_chunk_vector_times(const struct imv_chunk *chunk, uint32_t vector, int6
         *last = chunk->time_max;
         return;
     }
-    parse_times(chunk, vector, first, last); /* opening has seen that it can be parsed */
+    struct span_reader reader;
+    find_span(chunk, vector, 0, &reader); /* opening has seen that it can be parsed */
+    *first = reader.vector_first;
+    *last = reader.vector_last;
+}
+
+void imv_chunk_span(const struct imv_chunk *chunk, uint32_t vector, uint32_t index, struct imv_chunk_span *span) {
+    imv_assert(vector < chunk->vectors && index < imv_chunk_vector_spans(chunk, vector));
+    struct span_reader reader;
+    if (is_brief(chunk)) {
+        *span = (struct imv_chunk_span){0, chunk->rows, chunk->time_min, chunk->time_max};
+        return;
+    }
+    find_span(chunk, vector, index, &reader);
+    *span = reader.span;
 }
 
 uint32_t imv_chunk_column_id(const struct imv_chunk *chunk, uint32_t index) {
@@ -692,21 +829,45 @@ imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index
 
 /* ---- statistics ---- */
 
-/* Those that are stored, or made from the values of a brief chunk. */
+static imv_status gather_brief(const struct imv_chunk *chunk, const struct piece *piece,
+                               struct imv_chunk_statistics *statistics, struct imv_error *err) {
+    uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
+    uint32_t count;
+    bool is_string = piece->type == IMV_STRING;
+    IMV_TRY(decode_dense(chunk, piece, chunk->rows, is_string ? NULL : cells, valid, &count, NULL, err));
+    imv_chunk_statistics_gather(piece->type, cells, count, statistics);
+    return IMV_OK;
+}
+
+imv_status imv_chunk_span_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t span,
+                                     struct imv_chunk_statistics *statistics, struct imv_error *err) {
+    struct piece piece = column_piece(chunk, index, vector);
+    if (is_brief(chunk)) return gather_brief(chunk, &piece, statistics, err);
+    const uint8_t *from = chunk->statistics + piece.statistics_start, *end = chunk->statistics + piece.statistics_end;
+    uint32_t spans = imv_chunk_vector_spans(chunk, vector);
+    struct imv_chunk_span of;
+    imv_assert(span < spans);
+    for (uint32_t i = 0; i < span && from < end && *from < end - from; i++) from += 1 + *from;
+    if (span + 1 < spans) {
+        if (from == end || *from >= end - from) return corrupt(&chunk->id, err, "bad length of statistics");
+        end = from + 1 + *from;
+        from++;
+    }
+    imv_chunk_span(chunk, vector, span, &of);
+    if (imv_chunk_statistics_parse(from, end, piece.type, of.rows, statistics)) return IMV_OK;
+    return corrupt(&chunk->id, err, "bad statistics");
+}
+
+/* Of a whole vector: those of its spans, taken together. */
 static imv_status statistics_of(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
                                 struct imv_chunk_statistics *statistics, struct imv_error *err) {
-    struct piece piece = column_piece(chunk, index, vector);
-    const uint8_t *start = chunk->statistics + piece.statistics_start, *end = chunk->statistics + piece.statistics_end;
-    uint32_t rows = imv_chunk_vector_rows(chunk, vector), count;
-    if (is_brief(chunk)) {
-        uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
-        bool is_string = piece.type == IMV_STRING;
-        IMV_TRY(decode_dense(chunk, &piece, rows, is_string ? NULL : cells, valid, &count, NULL, err));
-        imv_chunk_statistics_gather(piece.type, cells, count, statistics);
-        return IMV_OK;
+    IMV_TRY(imv_chunk_span_statistics(chunk, index, vector, 0, statistics, err));
+    for (uint32_t span = 1; span < imv_chunk_vector_spans(chunk, vector); span++) {
+        struct imv_chunk_statistics more;
+        IMV_TRY(imv_chunk_span_statistics(chunk, index, vector, span, &more, err));
+        imv_chunk_statistics_merge(imv_chunk_column_type(chunk, index), statistics, &more);
     }
-    if (imv_chunk_statistics_parse(start, end, piece.type, rows, statistics)) return IMV_OK;
-    return corrupt(&chunk->id, err, "bad statistics");
+    return IMV_OK;
 }
 
 void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
@@ -767,12 +928,6 @@ static bool aggregate_encoding(const struct imv_chunk *chunk, const struct piece
     return true;
 }
 
-static size_t count_range(const uint64_t *valid, uint32_t row_from, uint32_t row_count) {
-    size_t count = 0;
-    for (uint32_t row = row_from; row < row_from + row_count; row++) count += imv_bit_get(valid, row);
-    return count;
-}
-
 imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t row_from,
                                       uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err) {
     uint32_t rows = imv_chunk_vector_rows(chunk, vector), count;
@@ -798,6 +953,12 @@ static imv_status check_times(const struct imv_chunk *chunk, uint32_t vector, st
     IMV_TRY(imv_chunk_decode_times(chunk, vector, times, err));
     for (uint32_t row = 1; row < imv_chunk_vector_rows(chunk, vector); row++)
         if (times[row] <= times[row - 1]) return corrupt(&chunk->id, err, "its timestamps do not rise");
+    for (uint32_t index = 0; index < imv_chunk_vector_spans(chunk, vector); index++) {
+        struct imv_chunk_span span;
+        imv_chunk_span(chunk, vector, index, &span);
+        if (times[span.row_from] != span.first || times[span.row_from + span.rows - 1] != span.last)
+            return corrupt(&chunk->id, err, "its spans are not where its timestamps say");
+    }
     return IMV_OK;
 }
 
@@ -806,15 +967,16 @@ static imv_status check_column(const struct imv_chunk *chunk, uint32_t index, ui
     uint64_t cells[IMV_VECTOR_ROWS], valid[IMV_VECTOR_WORDS];
     bool all_valid;
     IMV_TRY(imv_chunk_decode_column(chunk, index, vector, cells, valid, &all_valid, arena, err));
-    size_t count = 0;
-    for (uint32_t row = 0; row < imv_chunk_vector_rows(chunk, vector); row++)
-        if (imv_bit_get(valid, row)) cells[count++] = cells[row];
     imv_type type = imv_chunk_column_type(chunk, index);
-    struct imv_chunk_statistics stored, gathered;
-    imv_chunk_statistics_gather(type, cells, count, &gathered);
-    IMV_TRY(statistics_of(chunk, index, vector, &stored, err));
-    if (!imv_chunk_statistics_equal(type, &stored, &gathered))
-        return corrupt(&chunk->id, err, "its statistics are not those of its values");
+    for (uint32_t i = 0; i < imv_chunk_vector_spans(chunk, vector); i++) {
+        struct imv_chunk_statistics stored, gathered;
+        struct imv_chunk_span span;
+        imv_chunk_span(chunk, vector, i, &span);
+        imv_chunk_aggregate_cells(type, cells, valid, span.row_from, span.rows, &gathered);
+        IMV_TRY(imv_chunk_span_statistics(chunk, index, vector, i, &stored, err));
+        if (!imv_chunk_statistics_equal(type, &stored, &gathered))
+            return corrupt(&chunk->id, err, "its statistics are not those of its values");
+    }
     return IMV_OK;
 }
 

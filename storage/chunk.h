@@ -1,8 +1,11 @@
 /* chunk.h - the stored form of a run of rows of one series: all its columns, sharing one timestamp column.
  *
- * Rows are in strictly rising time order. They are cut into vectors of IMV_VECTOR_ROWS; each column of each vector is
- * encoded on its own with the codec that makes it smallest (codec/codec.h), with statistics beside it that answer a
- * fully covered window without decoding. Lossless for every bit pattern.
+ * Rows are in strictly rising time order. They are cut into vectors of at most IMV_VECTOR_ROWS; each column of each vector
+ * is encoded on its own with the codec that makes it smallest (codec/codec.h). Lossless for every bit pattern.
+ *
+ * Beside a vector are statistics that answer a fully covered window without decoding. In a long chunk they are of spans, a
+ * few in a vector, that are cut at hours or parts of hours where these have rows enough (chunk_cut.h): they are the
+ * roll-up of the chunk.
  *
  *     +--------+-----------+------------+------------------+----------+----- - -
  *     | header | directory | statistics | timestamp column | column 0 | column 1
@@ -21,14 +24,16 @@
 #pragma once
 
 #include "storage/base/buffer.h"
+#include "storage/base/bytes.h"
 #include "storage/base/status.h"
 #include "storage/sum.h"
 #include "storage/value.h"
 
 enum {
-    IMV_VECTOR_ROWS = 1024,
-    IMV_CHUNK_VECTORS_MAX = 8,
-    IMV_CHUNK_ROWS_MAX = IMV_VECTOR_ROWS * IMV_CHUNK_VECTORS_MAX,
+    IMV_VECTOR_ROWS = 1024, /* at most */
+    IMV_CHUNK_ROWS_MAX = 8192,
+    IMV_CHUNK_VECTORS_MAX = 16,
+    IMV_VECTOR_SPANS_MAX = 64,
     IMV_CHUNK_COLUMNS_MAX = 4096,
     IMV_VECTOR_WORDS = IMV_VECTOR_ROWS / 64, /* of a validity bitmap */
 };
@@ -61,7 +66,9 @@ struct imv_chunk {
     uint32_t vectors;
     uint32_t columns; /* timestamps not counted */
     int64_t time_min, time_max;
-    const uint8_t *column_ids; /* private to chunk.c from here on */
+    const uint8_t
+        *cut; /* private to chunk.c from here on; NULL: vectors are full but for the last, and one span each */
+    const uint8_t *column_ids;
     const uint8_t *entries;
     const uint8_t *statistics;
     const uint8_t *data;
@@ -90,14 +97,28 @@ struct imv_chunk_statistics {
 imv_status imv_chunk_open(const void *bytes, size_t size, const struct imv_chunk_id *expected, struct imv_chunk *chunk,
                           struct imv_error *err);
 
-/* Rows in a vector: IMV_VECTOR_ROWS but for the last. */
+/* Rows in a vector: 1..IMV_VECTOR_ROWS. Those of all add up to chunk->rows. */
 static inline uint32_t imv_chunk_vector_rows(const struct imv_chunk *chunk, uint32_t vector) {
+    if (chunk->cut != NULL) return imv_get_u16(chunk->cut + 2 * vector) % IMV_VECTOR_ROWS + UINT32_C(1);
     uint32_t before = vector * IMV_VECTOR_ROWS;
     return chunk->rows - before < IMV_VECTOR_ROWS ? chunk->rows - before : IMV_VECTOR_ROWS;
 }
 
+/* Spans in a vector: 1..IMV_VECTOR_SPANS_MAX. */
+static inline uint32_t imv_chunk_vector_spans(const struct imv_chunk *chunk, uint32_t vector) {
+    return chunk->cut == NULL ? 1 : imv_get_u16(chunk->cut + 2 * vector) / IMV_VECTOR_ROWS + UINT32_C(1);
+}
+
 /* The first and last timestamp of a vector, without decoding. */
 void imv_chunk_vector_times(const struct imv_chunk *chunk, uint32_t vector, int64_t *first, int64_t *last);
+
+/* Rows of a vector that have statistics of their own. */
+struct imv_chunk_span {
+    uint32_t row_from, rows; /* in the vector */
+    int64_t first, last;     /* timestamps of the first and the last of them */
+};
+
+void imv_chunk_span(const struct imv_chunk *chunk, uint32_t vector, uint32_t index, struct imv_chunk_span *span);
 
 /* Index of a column id in this chunk, or -1. */
 int imv_chunk_find_column(const struct imv_chunk *chunk, uint32_t column);
@@ -105,8 +126,13 @@ int imv_chunk_find_column(const struct imv_chunk *chunk, uint32_t column);
 uint32_t imv_chunk_column_id(const struct imv_chunk *chunk, uint32_t index);
 imv_type imv_chunk_column_type(const struct imv_chunk *chunk, uint32_t index);
 
+/* Those of a whole vector. */
 void imv_chunk_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
                           struct imv_chunk_statistics *statistics);
+
+/* Those of a span, as they are stored. IMV_CORRUPT, IMV_NO_MEMORY. */
+imv_status imv_chunk_span_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t span,
+                                     struct imv_chunk_statistics *statistics, struct imv_error *err);
 
 /* The first or last value of a STRING column needs decoding; of other types `statistics` has it. */
 

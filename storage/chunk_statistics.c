@@ -122,6 +122,34 @@ bool imv_chunk_statistics_of_line(imv_type type, uint64_t first, uint64_t step, 
     return true;
 }
 
+/* ---- merging ---- */
+
+/* A cell as an integer that is in the order of values; of floats -0 is before 0. */
+static uint64_t rank_of(imv_type type, uint64_t cell) {
+    if (type == IMV_UINTEGER) return cell;
+    return type == IMV_FLOAT && cell >> 63 ? ~cell : cell ^ UINT64_C(1) << 63;
+}
+
+void imv_chunk_statistics_merge(imv_type type, struct imv_chunk_statistics *statistics,
+                                const struct imv_chunk_statistics *more) {
+    if (statistics->count == 0 || more->count == 0 || type == IMV_STRING) {
+        uint32_t count = statistics->count + more->count;
+        if (statistics->count == 0) *statistics = *more;
+        statistics->count = count;
+        return;
+    }
+    bool is_range = statistics->nan_count < statistics->count, is_more = more->nan_count < more->count;
+    if (is_more && (!is_range || rank_of(type, more->min) < rank_of(type, statistics->min)))
+        statistics->min = more->min;
+    if (is_more && (!is_range || rank_of(type, more->max) > rank_of(type, statistics->max)))
+        statistics->max = more->max;
+    statistics->count += more->count;
+    statistics->nan_count += more->nan_count;
+    statistics->last = more->last;
+    imv_sum_merge(&statistics->sum_float, &more->sum_float);
+    statistics->sum_integer += more->sum_integer;
+}
+
 /* ---- numbers ---- */
 
 static uint8_t *put_zigzag(uint8_t *to, int64_t number) { return imv_put_varint(to, imv_zigzag(number)); }

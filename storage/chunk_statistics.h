@@ -1,4 +1,4 @@
-/* chunk_statistics.h - the statistics of one column in one vector: how they are gathered and how chunk.c stores them.
+/* chunk_statistics.h - the statistics of one column in one span: how they are gathered and how chunk.c stores them.
  *
  * struct imv_chunk_statistics and what its members mean are in chunk.h. As bytes (numbers are varints but where stated):
  *
@@ -43,6 +43,10 @@ uint8_t *imv_chunk_statistics_put(uint8_t *to, imv_type type, const struct imv_c
 /* Reads statistics that are exactly [from, end). */
 bool imv_chunk_statistics_parse(const uint8_t *from, const uint8_t *end, imv_type type, uint32_t rows,
                                 struct imv_chunk_statistics *statistics);
+
+/* Adds those of the rows that follow. */
+void imv_chunk_statistics_merge(imv_type type, struct imv_chunk_statistics *statistics,
+                                const struct imv_chunk_statistics *more);
 
 /* Bit for bit, in all that is defined for the type. */
 bool imv_chunk_statistics_equal(imv_type type, const struct imv_chunk_statistics *a,

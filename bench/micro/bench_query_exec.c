@@ -235,6 +235,27 @@ static void queries(uint32_t rows) {
     query("count", "MATCH (h:cpu) SAMPLES OF h AS s RETURN count(*)");
 }
 
+/* What a day or more of rows is asked for: one hour of it, and all its hours. */
+static void old_hours(uint32_t rows) {
+    enum { HOUR = 3600, COUNT_MIN = 4 * HOUR };
+    char text[1024];
+    if (rows * (STEP / SECOND) < COUNT_MIN) return;
+    int64_t hour = (begin_ns / SECOND / HOUR + 2) * HOUR * SECOND;
+    snprintf(text, sizeof text,
+             "MATCH (h:cpu) SAMPLES OF h AS s FROM %" PRId64 " TO %" PRId64 " RETURN h.hostname, avg(s.usage_user)",
+             hour, hour + HOUR * SECOND);
+    query("old-hour-avg", text);
+    snprintf(text, sizeof text,
+             "MATCH (h:cpu) SAMPLES OF h AS s FROM %" PRId64 " TO %" PRId64 " RETURN h.hostname, s.ts, s.usage_user",
+             hour, hour + HOUR * SECOND);
+    query("old-hour-rows", text);
+    query("hourly-avg-1", "MATCH (h:cpu) SAMPLES OF h AS s WINDOW 1h RETURN h.hostname, window.start AS t, "
+                          "avg(s.usage_user)");
+    snprintf(text, sizeof text, "MATCH (h:cpu) SAMPLES OF h AS s WINDOW 1h RETURN h.hostname, window.start AS t");
+    each_field(text, sizeof text, "avg");
+    query("hourly-avg-all", text);
+}
+
 /* ---- pieces ---- */
 
 static void print_numbers(const char *name, double scale) {
@@ -269,6 +290,7 @@ int main(int argc, char **argv) {
     flush();
     printf("in chunks\n");
     queries(rows);
+    old_hours(rows);
     imv_workers_free(workers);
     close_engine();
     nftw(directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);

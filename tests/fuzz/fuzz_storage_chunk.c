@@ -37,10 +37,16 @@ static void repair_checksums(uint8_t *bytes, size_t size) {
     static const unsigned id_sizes[] = {0, 1, 2, 4};
     unsigned data_bytes = (bytes[1] & 3) + 1U, stat_bytes = bytes[1] >> 2 & 3, id_bytes = id_sizes[bytes[1] >> 4 & 3];
     const uint8_t *from = imv_get_varint(bytes + 2, bytes + size, &rows);
+    uint64_t vectors = from == NULL ? 0 : rows / 1024 + 1;
+    if (from != NULL && bytes[0] == 0xc4) {
+        from = imv_get_varint(from, bytes + size, &vectors);
+        if (from == NULL || vectors > IMV_CHUNK_VECTORS_MAX || (size_t)(bytes + size - from) < 2 * vectors) return;
+        from += 2 * vectors;
+    }
     if (from != NULL) from = imv_get_varint(from, bytes + size, &columns);
     if (from != NULL && id_bytes == 0 && columns > 0) from = imv_get_varint(from, bytes + size, &number);
     if (from == NULL || rows >= IMV_CHUNK_ROWS_MAX || columns > IMV_CHUNK_COLUMNS_MAX) return;
-    size_t pieces = (columns + 1) * (rows / 1024 + 1), entry_bytes = 5 + data_bytes + stat_bytes;
+    size_t pieces = (columns + 1) * vectors, entry_bytes = 5 + data_bytes + stat_bytes;
     size_t entries = (size_t)(from - bytes) + columns * id_bytes, statistics = entries + pieces * entry_bytes;
     if (statistics > size) return;
     size_t data = statistics + get_number(bytes + statistics - stat_bytes, stat_bytes) + 8;
@@ -66,8 +72,11 @@ static void check_chunk(const uint8_t *bytes, size_t size, bool repair) {
         for (uint32_t index = 0; index < chunk.columns; index++) {
             imv_assert(imv_chunk_find_column(&chunk, imv_chunk_column_id(&chunk, index)) == (int)index);
             struct imv_chunk_statistics statistics;
-            for (uint32_t vector = 0; vector < chunk.vectors; vector++)
+            for (uint32_t vector = 0; vector < chunk.vectors; vector++) {
                 imv_chunk_statistics(&chunk, index, vector, &statistics);
+                for (uint32_t span = 0; span < imv_chunk_vector_spans(&chunk, vector); span++)
+                    imv_chunk_span_statistics(&chunk, index, vector, span, &statistics, NULL);
+            }
         }
     }
     free(copy);
@@ -114,14 +123,14 @@ static void encode_values(const uint8_t *bytes, size_t size) {
     imv_assert(imv_chunk_check(out.data, out.size, &id, NULL) == IMV_OK);
     struct imv_chunk chunk;
     imv_assert(imv_chunk_open(out.data, out.size, &id, &chunk, NULL) == IMV_OK);
-    for (uint32_t vector = 0; vector < chunk.vectors; vector++) {
+    for (size_t vector = 0, before = 0; vector < chunk.vectors; before += imv_chunk_vector_rows(&chunk, vector++)) {
         uint64_t back[IMV_VECTOR_ROWS], back_valid[IMV_VECTOR_WORDS];
         int64_t times[IMV_VECTOR_ROWS];
         bool all_valid;
         imv_assert(imv_chunk_decode_column(&chunk, 0, vector, back, back_valid, &all_valid, NULL, NULL) == IMV_OK);
         imv_assert(imv_chunk_decode_times(&chunk, vector, times, NULL) == IMV_OK);
         for (size_t i = 0; i < imv_chunk_vector_rows(&chunk, vector); i++) {
-            size_t row = vector * (size_t)IMV_VECTOR_ROWS + i;
+            size_t row = before + i;
             imv_assert(times[i] == timestamps[row]);
             imv_assert(imv_bit_get(back_valid, i) == imv_bit_get(valid, row));
             imv_assert(!imv_bit_get(valid, row) || back[i] == cells[row]);

@@ -18,10 +18,13 @@ enum {
     STAGE_NS = 4000, /* what a flush covers when they come in turn; timestamps repeat */
 };
 
+#define second_ns INT64_C(1000000000)
+
 /* ---- a hand-made snapshot beside the model of what is in it ---- */
 
 struct world {
     struct imv_prng prng;
+    int64_t unit_ns; /* of timestamps: 1, or so many that chunks have statistics by hours */
     struct model_label label;
     struct imv_series series[SERIES];
     struct rows_model models[SERIES];
@@ -43,7 +46,7 @@ static int64_t random_time(struct world *world, enum spread spread, size_t stage
     if (late) offset -= (int64_t)imv_prng_below(&world->prng, STAGE_NS * 3 / 2);
     if (spread == WILD) offset = (int64_t)imv_prng_below(&world->prng, 6 * STAGE_NS);
     /* The end of a slot lies within the fifth stage. */
-    return INT64_C(50) * IMV_SLOT_NS - STAGE_NS * 9 / 2 + offset;
+    return INT64_C(50) * IMV_SLOT_NS + (offset - STAGE_NS * 9 / 2) * world->unit_ns;
 }
 
 static void put_chunk(struct world *world, struct imv_kv_table *table, const struct imv_part *part, size_t which,
@@ -91,6 +94,7 @@ static size_t random_chunk_rows(struct world *world) {
     switch (imv_prng_below(&world->prng, 4)) {
         case 0: return 1 + imv_prng_below(&world->prng, 10);
         case 1: return 1 + imv_prng_below(&world->prng, 3000);
+        case 2: return IMV_CHUNK_ROWS_MAX;
         default: return IMV_VECTOR_ROWS;
     }
 }
@@ -207,6 +211,7 @@ static void list_parts(struct world *world) {
 static void world_init(struct world *world, uint64_t seed, uint32_t fields) {
     memset(world, 0, sizeof *world);
     imv_prng_init(&world->prng, seed);
+    world->unit_ns = 1;
     model_label_init(&world->label, 77, fields, &world->prng);
     for (uint32_t s = 0; s < SERIES; s++) {
         world->series[s] =
@@ -226,6 +231,7 @@ static void world_publish(struct world *world) {
 static struct world *world_random(uint64_t seed, enum spread spread) {
     struct world *world = malloc(sizeof *world);
     world_init(world, seed, 1 + (uint32_t)(seed % 8));
+    if (imv_prng_below(&world->prng, 2) == 0) world->unit_ns = 2000000000;
     /* Sometimes more parts than a cursor has readers. */
     bool many = imv_prng_below(&world->prng, 3) == 0;
     size_t flushes = imv_prng_below(&world->prng, many ? FLUSHES_MAX : FLUSHES_MAX / 4);
@@ -416,9 +422,10 @@ static void random_needs(struct world *world, const uint32_t *columns, size_t co
 static void check_buckets(struct world *world, struct imv_cursor *cursor, size_t which, const uint32_t *columns,
                           size_t columns_count) {
     enum { BUCKETS = 7 };
-    static const int64_t widths[] = {0, 1, 10, 333, 1000, 1 << 14, INT64_MAX};
+    static const int64_t widths[] = {
+        0, 1, 10, 333, 1000, 1 << 14, INT64_MAX, 1800 * second_ns, 3600 * second_ns, 7200 * second_ns};
     const struct rows_model *model = &world->models[which];
-    int64_t from, last, starts[BUCKETS], width = widths[imv_prng_below(&world->prng, 7)];
+    int64_t from, last, starts[BUCKETS], width = widths[imv_prng_below(&world->prng, 10)];
     uint64_t rows[BUCKETS];
     uint8_t needs[6];
     struct imv_bucket values[BUCKETS * 6];
@@ -585,14 +592,14 @@ Test(cursor, reads_the_ends_of_time) {
     world_free(world);
 }
 
-/* One part with one chunk of rows 0..rows-1, all fields of a label of five. */
-static struct world *world_of_one_chunk(size_t rows) {
+/* One part with one chunk of rows that begin at 0, all fields of a label of five. */
+static struct world *world_of_one_chunk_every(size_t rows, int64_t step_ns) {
     struct world *world = malloc(sizeof *world);
     world_init(world, 9, 5);
     struct rows_model models[SERIES];
     for (size_t s = 0; s < SERIES; s++) rows_model_init(&models[s], &world->label);
     for (size_t i = 0; i < rows; i++) {
-        struct imv_row *row = model_random_row(&world->label, &world->series[0], (int64_t)i, &world->prng);
+        struct imv_row *row = model_random_row(&world->label, &world->series[0], (int64_t)i * step_ns, &world->prng);
         rows_model_put(&models[0], row);
         rows_model_put(&world->models[0], row);
         free(row);
@@ -600,7 +607,7 @@ static struct world *world_of_one_chunk(size_t rows) {
     struct imv_part *part = &world->parts_made[0];
     *part = (struct imv_part){
         .slot = imv_slot_of(0), .generation = 1, .label_min = 77, .label_max = 77, .series_max = UINT64_MAX};
-    part->time_max = (int64_t)rows - 1;
+    part->time_max = ((int64_t)rows - 1) * step_ns;
     struct imv_kv_table *table;
     uint64_t bytes;
     cr_assert_eq(imv_kv_table_new(world->kv, &table, NULL), IMV_OK);
@@ -613,6 +620,8 @@ static struct world *world_of_one_chunk(size_t rows) {
     for (size_t s = 0; s < SERIES; s++) rows_model_release(&models[s]);
     return world;
 }
+
+static struct world *world_of_one_chunk(size_t rows) { return world_of_one_chunk_every(rows, 1); }
 
 /* Reads everything; false with err filled when that fails. Rows that are read before must be right. */
 static bool read_all(struct world *world, struct imv_error *err) {
@@ -672,6 +681,37 @@ Test(cursor, foreign_column_type_is_corrupt) {
     cr_assert_not(read_all(world, &err));
     cr_assert_eq(err.status, IMV_CORRUPT);
     world->label.fields[1].type = IMV_INTEGER;
+    world_free(world);
+}
+
+/* Where windows cover some spans of a vector and cut others, each row must count once. */
+Test(cursor, spans_that_are_answered_are_not_read_again) {
+    enum { BUCKETS = 64 };
+    struct world *world = world_of_one_chunk_every(8000, 10 * second_ns);
+    static const int64_t widths_minutes[] = {7, 60, 90, 120, 150, 420, 1440};
+    const uint32_t columns[] = {0};
+    const uint8_t needs[] = {IMV_BUCKET_EXTENT};
+    for (size_t w = 0; w < sizeof widths_minutes / sizeof *widths_minutes; w++) {
+        for (int64_t from_minutes = 0; from_minutes < 300; from_minutes += 30) {
+            int64_t starts[BUCKETS], from = from_minutes * 60 * second_ns, last = 20 * 3600 * second_ns - from / 3;
+            uint64_t rows[BUCKETS], found = 0;
+            struct imv_bucket values[BUCKETS];
+            struct imv_buckets buckets = {
+                .capacity = BUCKETS, .columns_count = 1, .starts = starts, .rows = rows, .values = values};
+            struct imv_cursor *cursor;
+            cr_assert_eq(imv_cursor_new(&world->snapshot, &world->label.label, columns, 1, NULL, &cursor, NULL),
+                         IMV_OK);
+            imv_cursor_set_buckets(cursor, widths_minutes[w] * 60 * second_ns, needs);
+            cr_assert_eq(imv_cursor_seek(cursor, &world->series[0], from, last, NULL), IMV_OK);
+            for (bool more = true; more;) {
+                buckets.count = 0;
+                cr_assert_eq(imv_cursor_next_buckets(cursor, &buckets, &more, NULL), IMV_OK);
+                for (size_t b = 0; b < buckets.count; b++) found += rows[b];
+            }
+            cr_assert_eq(found, (uint64_t)(last / (10 * second_ns) - from / (10 * second_ns) + 1));
+            imv_cursor_free(cursor);
+        }
+    }
     world_free(world);
 }
 

@@ -22,11 +22,28 @@ struct sample {
     struct imv_buffer bytes;
 };
 
+/* Rows of scrapes every some seconds with pauses and bursts, so that periods have any number of them. */
+static void fill_scrapes(struct imv_prng *prng, int64_t *timestamps, size_t rows) {
+    static const int64_t steps[] = {30000000, 100000000, 250000000, 1000000000, 10000000000, 15000000000, 30000000000};
+    int64_t t = (int64_t)imv_prng_below(prng, UINT64_C(1) << 61) - (INT64_C(1) << 60), step = 0;
+    for (size_t i = 0; i < rows; i++) {
+        if (i == 0 || imv_prng_below(prng, 1500) == 0) step = steps[imv_prng_below(prng, 7)];
+        if (imv_prng_below(prng, 400) == 0) t += (int64_t)imv_prng_below(prng, INT64_C(5000000000000));
+        timestamps[i] = t;
+        t += step;
+    }
+}
+
 static void fill_times(struct imv_prng *prng, int64_t *timestamps, size_t rows) {
-    uint64_t kind = imv_prng_below(prng, 4);
+    uint64_t kind = imv_prng_below(prng, 6);
+    if (kind > 3) {
+        fill_scrapes(prng, timestamps, rows);
+        return;
+    }
     int64_t t = kind == 3 ? INT64_MIN : (int64_t)(imv_prng_next(prng) >> 2);
     for (size_t i = 0; i < rows; i++) {
         timestamps[i] = t;
+        if (i + 1 == rows) break;
         t += kind == 0   ? 10000000000
              : kind == 1 ? 1 + (int64_t)imv_prng_below(prng, 1000)
              : kind == 2 ? 1000000 * (1 + (int64_t)imv_prng_below(prng, 40))
@@ -124,17 +141,41 @@ static void expect_equal(imv_type type, const struct imv_chunk_statistics *have,
     if (have->nan_count < have->count) cr_assert(have->min == want->min && have->max == want->max);
 }
 
+static size_t rows_before(const struct imv_chunk *chunk, uint32_t vector) {
+    size_t rows = 0;
+    for (uint32_t v = 0; v < vector; v++) rows += imv_chunk_vector_rows(chunk, v);
+    return rows;
+}
+
+static void expect_spans(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
+                         const struct imv_vector *values) {
+    size_t row = 0;
+    for (uint32_t i = 0; i < imv_chunk_vector_spans(chunk, vector); i++) {
+        struct imv_chunk_statistics have, want;
+        struct imv_chunk_span span;
+        imv_chunk_span(chunk, vector, i, &span);
+        cr_assert_eq(span.row_from, row);
+        row += span.rows;
+        OK(imv_chunk_span_statistics(chunk, index, vector, i, &have, &err));
+        want = naive(values, rows_before(chunk, vector) + span.row_from, span.rows);
+        expect_equal(values->type, &have, &want);
+    }
+    cr_assert_eq(row, imv_chunk_vector_rows(chunk, vector));
+}
+
 static void expect_statistics(const struct imv_chunk *chunk, uint32_t index, uint32_t vector,
                               const struct imv_vector *values) {
     struct imv_chunk_statistics have, want, part;
     uint32_t rows = imv_chunk_vector_rows(chunk, vector);
     imv_chunk_statistics(chunk, index, vector, &have);
-    want = naive(values, (size_t)vector * IMV_VECTOR_ROWS, rows);
+    size_t before = rows_before(chunk, vector);
+    want = naive(values, before, rows);
+    expect_spans(chunk, index, vector, values);
     expect_equal(values->type, &have, &want);
     for (uint32_t k = 0; k < 4; k++) {
         uint32_t from = k * rows / 5, count = k == 3 ? rows - from : (k * 37 + rows / 3) % (rows - from + 1);
         OK(imv_chunk_aggregate_column(chunk, index, vector, from, count, &part, &err));
-        want = naive(values, (size_t)vector * IMV_VECTOR_ROWS + from, count);
+        want = naive(values, before + from, count);
         expect_equal(values->type, &part, &want);
     }
     OK(imv_chunk_aggregate_column(chunk, index, vector, 0, rows, &part, &err));
@@ -149,8 +190,9 @@ static void expect_column(const struct sample *sample, const struct imv_chunk *c
     imv_arena_init(&arena, 64 << 10, NULL);
     OK(imv_chunk_decode_column(chunk, index, vector, cells, valid, &all_valid, &arena, &err));
     uint32_t rows = imv_chunk_vector_rows(chunk, vector);
+    size_t before = rows_before(chunk, vector);
     for (size_t i = 0; i < IMV_VECTOR_ROWS; i++) {
-        size_t row = (size_t)vector * IMV_VECTOR_ROWS + i;
+        size_t row = before + i;
         bool has = i < rows && imv_vector_has(values, row);
         cr_assert_eq(imv_bit_get(valid, i), has);
         any_missing |= i < rows && !has;
@@ -173,7 +215,7 @@ static void expect_same(const struct sample *sample) {
     cr_assert_eq(chunk.time_min, sample->timestamps[0]);
     cr_assert_eq(chunk.time_max, sample->timestamps[sample->rows - 1]);
     for (uint32_t vector = 0; vector < chunk.vectors; vector++) {
-        const int64_t *times = sample->timestamps + vector * IMV_VECTOR_ROWS;
+        const int64_t *times = sample->timestamps + rows_before(&chunk, vector);
         int64_t decoded[IMV_VECTOR_ROWS], first, last;
         uint32_t rows = imv_chunk_vector_rows(&chunk, vector);
         imv_chunk_vector_times(&chunk, vector, &first, &last);
@@ -229,6 +271,59 @@ Test(chunk, every_character) {
             expect_same(&sample);
             sample_release(&sample);
         }
+    }
+}
+
+/* Chunks of any length, whose periods have any number of rows, come back; their spans lie in one period or are full. */
+Test(chunk, round_trips_of_any_alignment) {
+    struct imv_prng prng;
+    imv_prng_init(&prng, 40);
+    size_t several = 0;
+    for (int round = 0; round < 40; round++) {
+        struct sample sample;
+        sample_begin(&sample, &prng, 1 + imv_prng_below(&prng, IMV_CHUNK_ROWS_MAX));
+        fill_scrapes(&prng, sample.timestamps, sample.rows);
+        sample.id.start = sample.timestamps[0];
+        for (int i = 0; i < 3; i++) add_column(&sample, &prng, &imv_values[imv_prng_below(&prng, imv_values_count)]);
+        sample_encode(&sample);
+        expect_same(&sample);
+        struct imv_chunk chunk;
+        OK(imv_chunk_open(sample.bytes.data, sample.bytes.size, &sample.id, &chunk, &err));
+        for (uint32_t vector = 0; vector < chunk.vectors; vector++)
+            several += imv_chunk_vector_spans(&chunk, vector) > 1;
+        sample_release(&sample);
+    }
+    cr_assert_gt(several, 20);
+}
+
+/* A day of rows every ten seconds has statistics of each whole hour, and an hour of one a second of each quarter. */
+Test(chunk, spans_are_hours_or_parts_of_hours) {
+    static const struct {
+        int64_t step_ns, period_ns;
+    } cases[] = {{INT64_C(10000000000), INT64_C(3600000000000)},
+                 {INT64_C(1000000000), INT64_C(900000000000)},
+                 {INT64_C(100000000), INT64_C(60000000000)}};
+    struct imv_prng prng;
+    imv_prng_init(&prng, 41);
+    for (int k = 0; k < 3; k++) {
+        struct sample sample;
+        sample_begin(&sample, &prng, 8000);
+        for (size_t i = 0; i < sample.rows; i++)
+            sample.timestamps[i] = 1700002800000000000 + (int64_t)i * cases[k].step_ns;
+        sample.id.start = sample.timestamps[0];
+        add_column(&sample, &prng, values_named("walk"));
+        sample_encode(&sample);
+        struct imv_chunk chunk;
+        OK(imv_chunk_open(sample.bytes.data, sample.bytes.size, &sample.id, &chunk, &err));
+        for (uint32_t vector = 0; vector < chunk.vectors; vector++) {
+            for (uint32_t i = 0; i < imv_chunk_vector_spans(&chunk, vector); i++) {
+                struct imv_chunk_span span;
+                imv_chunk_span(&chunk, vector, i, &span);
+                cr_assert_eq(span.first / cases[k].period_ns, span.last / cases[k].period_ns);
+                cr_assert_eq(span.first % cases[k].period_ns, 0);
+            }
+        }
+        sample_release(&sample);
     }
 }
 
@@ -345,7 +440,7 @@ static void expect_read_or_refused(const struct sample *sample) {
         if (imv_chunk_decode_times(&chunk, vector, times, &err) != IMV_OK)
             refused++;
         else
-            cr_assert_eq(memcmp(times, sample->timestamps + vector * IMV_VECTOR_ROWS,
+            cr_assert_eq(memcmp(times, sample->timestamps + rows_before(&chunk, vector),
                                 imv_chunk_vector_rows(&chunk, vector) * sizeof *times),
                          0);
         for (uint32_t index = 0; index < chunk.columns; index++) {
@@ -399,6 +494,35 @@ Test(chunk, flipped_bits_of_a_large_chunk_are_found) {
         sample.bytes.data[bit / 8] ^= (char)(1 << bit % 8);
         cr_assert_eq(imv_chunk_check(sample.bytes.data, sample.bytes.size, &sample.id, &err), IMV_CORRUPT);
         sample.bytes.data[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    sample_release(&sample);
+}
+
+/* The same in a chunk whose vectors have several spans, with every bit of its head; and every prefix is refused. */
+Test(chunk, flipped_bits_of_spans_are_found) {
+    struct imv_prng prng;
+    imv_prng_init(&prng, 42);
+    struct sample sample;
+    sample_begin(&sample, &prng, 3000);
+    for (size_t i = 0; i < sample.rows; i++) sample.timestamps[i] = 1700000000000000000 + (int64_t)i * 10000000000;
+    sample.id.start = sample.timestamps[0];
+    add_column(&sample, &prng, values_named("random_boolean"));
+    add_column(&sample, &prng, values_named("walk"));
+    sample_encode(&sample);
+    struct imv_chunk chunk;
+    OK(imv_chunk_open(sample.bytes.data, sample.bytes.size, &sample.id, &chunk, &err));
+    cr_assert_gt(imv_chunk_vector_spans(&chunk, 1), 1);
+    size_t head_bits = (size_t)(chunk.data - chunk.bytes) * 8;
+    for (size_t bit = 0; bit < sample.bytes.size * 8; bit += bit < head_bits ? 1 : 7) {
+        sample.bytes.data[bit / 8] ^= (char)(1 << bit % 8);
+        cr_assert_eq(imv_chunk_check(sample.bytes.data, sample.bytes.size, &sample.id, &err), IMV_CORRUPT);
+        sample.bytes.data[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    for (size_t cut = 0; cut < sample.bytes.size; cut++) {
+        uint8_t *prefix = malloc(cut);
+        if (cut > 0) memcpy(prefix, sample.bytes.data, cut);
+        cr_assert_eq(imv_chunk_open(prefix, cut, &sample.id, &chunk, &err), IMV_CORRUPT);
+        free(prefix);
     }
     sample_release(&sample);
 }
