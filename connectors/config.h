@@ -17,8 +17,8 @@
  * Beyond a number of series, of all or of one label ([series] for a label by name), new ones are refused and known ones
  * go on; so at the memory of the catalog's names.
  *
- * A day is consolidated (engine/consolidate.h) so long after it was over and rows of it were last flushed: not given, 10
- * minutes more than flush_age, so that its last rows are there.
+ * A day is consolidated (engine/consolidate.h) so long after it was over and rows of it were last flushed: not given,
+ * 10 minutes more than flush_age, so that its last rows are there.
  *
  * An unknown section, key or unit is an error: a server never starts with a setting that it did not understand. Sizes
  * take KiB, MiB, GiB; durations ms, s, m, h, d. The file is INI (libinih).

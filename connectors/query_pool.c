@@ -25,8 +25,8 @@ static bool may_start(const struct imv_query_pool *pool) {
 
 static void *work(void *argument);
 
-/* With the lock held: gets a thread to look at the queue, a new one when none is idle. A thread that cannot be started is
- * no failure as long as there is one: the job waits for it. */
+/* With the lock held: gets a thread to look at the queue, a new one when none is idle. A thread that cannot be started
+ * is no failure as long as there is one: the job waits for it. */
 static int call_thread(struct imv_query_pool *pool) {
     if (!may_start(pool)) return 0;
     if (pool->idle > 0 || pool->threads == IMV_QUERY_THREADS_MAX || pool->stopping) {

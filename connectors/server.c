@@ -366,8 +366,8 @@ static imv_status start_workers(struct server *server, struct imv_error *err) {
     return imv_workers_new(threads - 1, patience_ns, &server->workers, err);
 }
 
-/* Lets go of what a flush frees. Left to itself malloc raises the size from which it maps memory to that of the blocks of
- * heads, which then lie between what lives longer and stay with the process when they are freed: of 760 MB after the
+/* Lets go of what a flush frees. Left to itself malloc raises the size from which it maps memory to that of the blocks
+ * of heads, which then lie between what lives longer and stay with the process when they are freed: of 760 MB after the
  * flush of a million series 500 MB were such. Fixed sizes switch that off. Most mallocs are far below them. */
 static void set_malloc(void) {
     enum { MAP_BYTES = 512 * 1024, TRIM_BYTES = 16 << 20 };

@@ -1,5 +1,5 @@
-/* backup_format.h - the bytes of a backup: a tar archive (ustar) of a data directory without its journal, and at its end
- * the MANIFEST that makes it a backup.
+/* backup_format.h - the bytes of a backup: a tar archive (ustar) of a data directory without its journal, and at its
+ * end the MANIFEST that makes it a backup.
  *
  *     FORMAT              as in the data directory
  *     rocksdb/<name> ..   a checkpoint of the store (kv.h)
@@ -32,8 +32,8 @@ bool imv_backup_name_valid(const char *name);
 
 /* Writes the header of a file; false: the name or the size does not fit. */
 bool imv_tar_header_put(uint8_t block[IMV_TAR_BLOCK_BYTES], const char *name, uint64_t bytes);
-/* Reads the header of a file. *end is true for the block of zeros that ends an archive. IMV_CORRUPT: bad checksum, name or
- * kind of entry. */
+/* Reads the header of a file. *end is true for the block of zeros that ends an archive. IMV_CORRUPT: bad checksum, name
+ * or kind of entry. */
 imv_status imv_tar_header_get(const uint8_t block[IMV_TAR_BLOCK_BYTES], char name[IMV_BACKUP_NAME_BYTES],
                               uint64_t *bytes, bool *end, struct imv_error *err);
 /* The zeros behind so many bytes of content. */

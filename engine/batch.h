@@ -30,8 +30,8 @@ struct imv_batch {
     uint32_t source; /* shard that made it */
     uint32_t rows;
     uint64_t values;
-    /* What the rows may take in a journal group besides their numbers, counted by whoever fills the batch: upper bounds of
-     * the definitions that the group must bring for them, and of the bytes of their strings. */
+    /* What the rows may take in a journal group besides their numbers, counted by whoever fills the batch: upper bounds
+     * of the definitions that the group must bring for them, and of the bytes of their strings. */
     size_t definitions, text;
     size_t capacity, size; /* of data, in bytes */
     _Alignas(8) char data[];

@@ -1,15 +1,17 @@
-/* buckets.h - what the samples of series come to in buckets of time: the partial aggregates that queries fold into groups.
+/* buckets.h - what the samples of series come to in buckets of time: the partial aggregates that queries fold into
+ * groups.
  *
- * A bucket is [n * width, (n + 1) * width) for an integer n. Of each bucket with rows there is one entry, and per column a
- * struct imv_bucket with what was asked (enum imv_bucket_need); the count always. A list takes the buckets of one series
- * after the other and is emptied by its owner, who gave it its memory.
+ * A bucket is [n * width, (n + 1) * width) for an integer n. Of each bucket with rows there is one entry, and per
+ * column a struct imv_bucket with what was asked (enum imv_bucket_need); the count always. A list takes the buckets of
+ * one series after the other and is emptied by its owner, who gave it its memory.
  *
  *     starts  [capacity]            where the bucket begins; the smallest time when that is before it
  *     rows    [capacity]            rows in the bucket, also those without a value in any asked column
  *     values  [capacity * columns]  bucket by bucket
  *
- * What the aggregates mean: NaN counts as a value and takes part in nothing else but first and last. Sums of integers are exact, sums of doubles are pairs (storage/sum.h), so
- * that neither depends on how rows are laid out in vectors, parts and heads.
+ * What the aggregates mean: NaN counts as a value and takes part in nothing else but first and last. Sums of integers
+ * are exact, sums of doubles are pairs (storage/sum.h), so that neither depends on how rows are laid out in vectors,
+ * parts and heads.
  *
  * Plain values, any thread.
  */
@@ -52,8 +54,8 @@ static inline int64_t imv_bucket_of(int64_t time, int64_t width, int64_t *last) 
     return __builtin_sub_overflow(time, rest, &start) ? INT64_MIN : start;
 }
 
-/* Adds what values later than all that the bucket has come to; first_time and last_time are those of the first and the last
- * of them, and are used for IMV_BUCKET_FIRST and LAST only. */
+/* Adds what values later than all that the bucket has come to; first_time and last_time are those of the first and the
+ * last of them, and are used for IMV_BUCKET_FIRST and LAST only. */
 void imv_bucket_add(struct imv_bucket *bucket, imv_type type, uint8_t needs,
                     const struct imv_chunk_statistics *statistics, int64_t first_time, int64_t last_time);
 

@@ -2,26 +2,28 @@
  *
  * A series is one stream of rows: a label (the measurement) and sorted tags, e.g. cpu{hostname=h1,region=eu}. To the
  * query language it is a twin: a node with that label, the tags as static properties and the fields as series
- * properties. It belongs to one shard, given by the hash of its canonical key and the shard count of the data directory.
+ * properties. It belongs to one shard, given by the hash of its canonical key and the shard count of the data
+ * directory.
  *
  * Tag values are interned per label and tag key; a series holds codes, not text. Each value keeps the set of its series
- * (the inverted index, ordinal_set.h). Only series are ever removed while the process runs, and then nobody has a pointer
- * to one (engine/ended.h); so pointers stay valid until close, those to series as long as a snapshot is held.
+ * (the inverted index, ordinal_set.h). Only series are ever removed while the process runs, and then nobody has a
+ * pointer to one (engine/ended.h); so pointers stay valid until close, those to series as long as a snapshot is held.
  *
  * Threads: creation takes the catalog's lock (rare); lookups of labels, fields, tags and series by pointer, name or id
- * are lock-free reads of append-only tables, but for series by id, which takes the lock for reading; selections hold it for
- * reading while they combine sets. The fields of struct imv_series below the line belong to the owner shard's thread.
+ * are lock-free reads of append-only tables, but for series by id, which takes the lock for reading; selections hold it
+ * for reading while they combine sets. The fields of struct imv_series below the line belong to the owner shard's
+ * thread.
  *
  * Persistence: definitions travel in the journal of each shard that uses them (journal.h) until imv_catalog_persist has
- * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F, S and N); both
- * carry ids, so replaying one twice changes nothing. A flush persists the catalog after it has frozen its head and
+ * put them into the `meta` family (layout: catalog_store.c; the catalog owns its keys that begin with L, F, S and N);
+ * both carry ids, so replaying one twice changes nothing. A flush persists the catalog after it has frozen its head and
  * before it releases journal: then no chunk and no remaining group refers to a definition that is in neither place.
  *
  * Ids and crashes. A label or series that was made but whose first row never became durable is forgotten by a restart:
  * its id is a gap (lookups give NULL) or, when nothing durable has a higher one, is given out again. That is safe
  * because a definition is always durable before or with the first thing that refers to its id, and because all journals
- * are replayed before anything new is made. The id of a series that was removed is never given out again: chunks of it may
- * still be there. Fields have no gaps: a journal defines a label's fields from 0 upwards.
+ * are replayed before anything new is made. The id of a series that was removed is never given out again: chunks of it
+ * may still be there. Fields have no gaps: a journal defines a label's fields from 0 upwards.
  *
  * Files, in reading order: catalog_internal.h, catalog.c (labels and the life of a catalog), label.c (fields, shapes,
  * tags), series_values.c (tag values), series_index.c (series), series_select.c (selection), catalog_store.c (meta);
@@ -77,8 +79,8 @@ struct imv_label {
     struct imv_label_index *index; /* private to catalog.c */
 };
 
-/* The ordered fields of a line: what turns parsed cells into columns. Interned: equal shapes of a label are one pointer.
- * Immutable. */
+/* The ordered fields of a line: what turns parsed cells into columns. Interned: equal shapes of a label are one
+ * pointer. Immutable. */
 struct imv_shape {
     struct imv_label *label;
     uint32_t id;            /* dense over the catalog's life in this process, not persistent */
@@ -104,8 +106,8 @@ struct imv_series {
     uint32_t journal_group, journal_stamp; /* journal.c */
     /* ---- private to the catalog ---- */
     uint32_t ordinal; /* its number among the series of the label */
-    /* No row of it is newer than this many seconds since 1970 (UINT32_MAX: not known, or later); 0: taken up as ended, and
-     * no row came since. Written by the owner's thread and by the one that looks for ended series. */
+    /* No row of it is newer than this many seconds since 1970 (UINT32_MAX: not known, or later); 0: taken up as ended,
+     * and no row came since. Written by the owner's thread and by the one that looks for ended series. */
     _Atomic uint32_t newest_s;
 };
 
@@ -132,8 +134,8 @@ struct imv_tag {
 imv_status imv_catalog_open(struct imv_kv *kv, uint32_t shards, struct imv_catalog **catalog, struct imv_error *err);
 void imv_catalog_close(struct imv_catalog *catalog); /* NULL is allowed */
 
-/* Writes all definitions that are not in `meta` yet: labels, fields, retention, and the series that are visible. Durable
- * on return. Any thread, one at a time. */
+/* Writes all definitions that are not in `meta` yet: labels, fields, retention, and the series that are visible.
+ * Durable on return. Any thread, one at a time. */
 imv_status imv_catalog_persist(struct imv_catalog *catalog, struct imv_error *err);
 
 /* NULL when absent. Any thread. */
@@ -146,25 +148,26 @@ bool imv_catalog_id_is_used(struct imv_catalog *catalog, uint64_t id);
 uint32_t imv_catalog_labels_count(struct imv_catalog *catalog);
 uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard);
 
-/* Finds or makes a label. IMV_INVALID: empty or too long a name; IMV_FULL: IMV_LABELS_MAX, or a limit of the catalog. */
+/* Finds or makes a label. IMV_INVALID: empty or too long a name; IMV_FULL: IMV_LABELS_MAX, or a limit of the
+ * catalog. */
 imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, struct imv_label **label,
                              struct imv_error *err);
 
 /* Finds or makes a field. IMV_CONFLICT: it exists with another type, and the message names label, field, both types and
- * nothing else: field "x" of "cpu" is float, not integer. IMV_FULL: IMV_FIELDS_MAX. IMV_CONFLICT also when the label has
- * a tag of that name (a property is one or the other). IMV_FULL also at IMV_FIELD_NAMES_BYTES_MAX and at the catalog's
- * limit of bytes. */
+ * nothing else: field "x" of "cpu" is float, not integer. IMV_FULL: IMV_FIELDS_MAX. IMV_CONFLICT also when the label
+ * has a tag of that name (a property is one or the other). IMV_FULL also at IMV_FIELD_NAMES_BYTES_MAX and at the
+ * catalog's limit of bytes. */
 imv_status imv_label_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name, imv_type type,
                            const struct imv_field **field, struct imv_error *err);
-/* The same for the fields of one row (name and type; ids do not matter; no name twice): makes all that are new, or none.
- * fields[count] takes them. */
+/* The same for the fields of one row (name and type; ids do not matter; no name twice): makes all that are new, or
+ * none. fields[count] takes them. */
 imv_status imv_label_make_fields(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *wanted,
                                  size_t count, const struct imv_field **fields, struct imv_error *err);
 /* Would imv_label_field take this field? Makes nothing. Errors as there. */
 imv_status imv_label_check_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name,
                                  imv_type type, struct imv_error *err);
-/* Would a row with these fields, of a series with these tags that may be new, be taken? Makes nothing, so that a row that
- * is refused leaves neither label nor series nor tag behind. Errors as imv_label_field and imv_catalog_series. */
+/* Would a row with these fields, of a series with these tags that may be new, be taken? Makes nothing, so that a row
+ * that is refused leaves neither label nor series nor tag behind. Errors as imv_label_field and imv_catalog_series. */
 imv_status imv_catalog_check_row(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
                                  size_t tags_count, const struct imv_field *fields, size_t fields_count,
                                  struct imv_error *err);
@@ -172,8 +175,9 @@ imv_status imv_catalog_check_row(struct imv_catalog *catalog, struct imv_str lab
 const struct imv_field *imv_label_find_field(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name);
 const struct imv_field *imv_label_field_by_id(const struct imv_label *label, uint32_t id);
 
-/* Finds or makes the shape of these fields (all of the label, no doubles) in this order. IMV_FULL: IMV_SHAPES_BYTES_MAX;
- * shapes of one field are made beyond it, so that a row can always be cut into rows of one field. */
+/* Finds or makes the shape of these fields (all of the label, no doubles) in this order. IMV_FULL:
+ * IMV_SHAPES_BYTES_MAX; shapes of one field are made beyond it, so that a row can always be cut into rows of one
+ * field. */
 imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label, const struct imv_field *const *fields,
                            uint32_t count, const struct imv_shape **shape, struct imv_error *err);
 
@@ -183,8 +187,8 @@ imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label,
 imv_status imv_catalog_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *tags,
                               size_t tags_count, struct imv_series **series, struct imv_error *err);
 
-/* The same with the label by name, which is made too; a series that is refused does not leave a new label behind. Errors
- * as imv_catalog_label and imv_catalog_series. */
+/* The same with the label by name, which is made too; a series that is refused does not leave a new label behind.
+ * Errors as imv_catalog_label and imv_catalog_series. */
 imv_status imv_catalog_resolve(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
                                size_t tags_count, struct imv_series **series, struct imv_error *err);
 
@@ -198,12 +202,13 @@ struct imv_str imv_label_tag_key(struct imv_catalog *catalog, struct imv_label *
 
 /* Does any series of the label have the tag? Any thread. */
 bool imv_label_has_tag(struct imv_catalog *catalog, struct imv_label *label, struct imv_str key);
-/* How many values the tag of that code has now, and how many series have it; both 0 when none has it any more. Any thread. */
+/* How many values the tag of that code has now, and how many series have it; both 0 when none has it any more. Any
+ * thread. */
 void imv_label_tag_counts(struct imv_catalog *catalog, struct imv_label *label, uint32_t code, uint32_t *values_count,
                           uint32_t *series_count);
-/* Calls visit for each value of a tag with the number of series that have it now, in no particular order, without locks;
- * of a tag that is not there for none. Ends at the first failure and returns it. A value's text stays while a snapshot is
- * held. Any thread. */
+/* Calls visit for each value of a tag with the number of series that have it now, in no particular order, without
+ * locks; of a tag that is not there for none. Ends at the first failure and returns it. A value's text stays while a
+ * snapshot is held. Any thread. */
 imv_status imv_label_tag_values(struct imv_catalog *catalog, struct imv_label *label, struct imv_str key,
                                 imv_status (*visit)(void *context, struct imv_str value, uint32_t series_count,
                                                     struct imv_error *err),
@@ -217,14 +222,14 @@ struct imv_ended_series {
     uint32_t newest_s; /* before it was taken up */
 };
 
-/* Lists visible series whose every row is older than the retention of their label, at most max, and marks them (newest_s
- * 0). now_ns is the wall time; the list is the caller's to free. Any thread, one at a time. IMV_NO_MEMORY. */
+/* Lists visible series whose every row is older than the retention of their label, at most max, and marks them
+ * (newest_s 0). now_ns is the wall time; the list is the caller's to free. Any thread, one at a time. IMV_NO_MEMORY. */
 imv_status imv_catalog_take_ended(struct imv_catalog *catalog, int64_t now_ns, size_t max,
                                   struct imv_ended_series **list, size_t *count, struct imv_error *err);
 /* Gives a series back that is not to be removed after all. */
 void imv_catalog_give_back(const struct imv_ended_series *ended);
-/* Deletes the records of series in `meta` and sees to it that their ids are not given out again, durably, at one stroke.
- * The series are in no head, no journal group that could be replayed names them, and nobody adds rows. */
+/* Deletes the records of series in `meta` and sees to it that their ids are not given out again, durably, at one
+ * stroke. The series are in no head, no journal group that could be replayed names them, and nobody adds rows. */
 imv_status imv_catalog_delete_records(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count,
                                       struct imv_error *err);
 /* Takes the series, whose records are deleted, out of the catalog and frees them and what only they have: nobody has a
@@ -254,8 +259,8 @@ struct imv_tag_selector {
     struct imv_str key;
     const struct imv_str *values;
     size_t values_count; /* any number */
-    /* Fills matches[count] for the texts, at most IMV_TAG_TEST_MAX at once; {NULL, 0} stands for an absent tag. A failure
-     * ends the selection with it. Called without locks, on the caller's thread. */
+    /* Fills matches[count] for the texts, at most IMV_TAG_TEST_MAX at once; {NULL, 0} stands for an absent tag. A
+     * failure ends the selection with it. Called without locks, on the caller's thread. */
     imv_status (*test)(void *context, const struct imv_str *texts, size_t count, bool *matches, struct imv_error *err);
     void *context;
     const struct imv_tag_selector *parts;
@@ -269,12 +274,12 @@ enum {
 
 /* All visible series of the label that meet the selector (NULL: all), in order of series id, without doubles.
  * sequences[shard] is the snapshot's sequence of that shard: series made visible later are left out; NULL: none is left
- * out for that. *series is malloc'ed, the caller frees it, and holds a snapshot (engine/snapshot.h) from before the call
- * until it is done with the series. IMV_NO_MEMORY.
+ * out for that. *series is malloc'ed, the caller frees it, and holds a snapshot (engine/snapshot.h) from before the
+ * call until it is done with the series. IMV_NO_MEMORY.
  *
- * Cost: sets of series are combined block by block, 64 series a word, a microsecond for each 65,536 series and condition;
- * then a pointer for each series that comes out. IN looks its values up; PREFIX and TEST look at every value of the tag
- * once, however many series have it. */
+ * Cost: sets of series are combined block by block, 64 series a word, a microsecond for each 65,536 series and
+ * condition; then a pointer for each series that comes out. IN looks its values up; PREFIX and TEST look at every value
+ * of the tag once, however many series have it. */
 imv_status imv_catalog_select(struct imv_catalog *catalog, struct imv_label *label,
                               const struct imv_tag_selector *selector, const uint64_t *sequences,
                               struct imv_series ***series, size_t *count, struct imv_error *err);
@@ -290,8 +295,8 @@ struct imv_catalog_limits {
     uint64_t bytes_max;        /* of the catalog, without the index over it */
 };
 
-/* At a limit what is new is refused with IMV_FULL and a message that names label, limit and count (labels and fields too,
- * at the limit of bytes) and counted; what is known, loaded or replayed never is. Any thread. */
+/* At a limit what is new is refused with IMV_FULL and a message that names label, limit and count (labels and fields
+ * too, at the limit of bytes) and counted; what is known, loaded or replayed never is. Any thread. */
 void imv_catalog_set_limits(struct imv_catalog *catalog, const struct imv_catalog_limits *limits);
 /* The limit of one label; 0: that of all labels. Not persistent. Any thread. */
 void imv_label_set_series_max(struct imv_label *label, uint64_t series_max);

@@ -6,8 +6,8 @@
  *        +------ shards[shard].pages[index / 4,096].series[..] ------------------^
  *
  * An ordinal numbers the series of one label. A block of 65,536 ordinals belongs to one shard and is given out from 0
- * upwards, so that the ordinals of a block are in order of series id (unless holes that removed series left were filled:
- * `disordered`) and a selection comes out of the sets in the order it is wanted.
+ * upwards, so that the ordinals of a block are in order of series id (unless holes that removed series left were
+ * filled: `disordered`) and a selection comes out of the sets in the order it is wanted.
  *
  * A series of ten tags costs about 180 bytes: 88 itself with its tags, 40 for a value of its own with its text, 2 x 8 in
  * the two arrays, 2 x 12 in hash tables, and 10 for the sets of the other nine values.

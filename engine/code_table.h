@@ -4,9 +4,10 @@
  * addressing, linear probing, at most two thirds full.
  *
  * A *shared* table may be read by any thread while its one writer adds: a full table is copied at once into a larger
- * one, and the former is kept until release (names of labels, fields and tag keys: small). A table that is not shared is
- * read under its owner's lock; it grows in steps, a few entries moved with each insertion, so that no single insertion
- * into a table of millions takes long, and frees what it outgrew. Only of such a table entries are removed, too.
+ * one, and the former is kept until release (names of labels, fields and tag keys: small). A table that is not shared
+ * is read under its owner's lock; it grows in steps, a few entries moved with each insertion, so that no single
+ * insertion into a table of millions takes long, and frees what it outgrew. Only of such a table entries are removed,
+ * too.
  */
 #pragma once
 

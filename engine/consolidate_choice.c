@@ -5,7 +5,8 @@
 
 enum {
     FRESH_MAX = 32,
-    /* 2: a part is rewritten again when what came since is half of it or more, which late data is only in a backfill. */
+    /* 2: a part is rewritten again when what came since is half of it or more, which late data is only in a
+     * backfill. */
     SIZE_RATIO = 2,
     ROWS_SMALL = IMV_VECTOR_ROWS,
     HIDDEN_PERMILLE = 125,
@@ -109,7 +110,8 @@ static bool is_cold(const struct stretch *stretch, const struct imv_run_policy *
     return true;
 }
 
-/* Whether a consolidated part is worth a second rewriting with the newer parts that are taken, which have so many bytes. */
+/* Whether a consolidated part is worth a second rewriting with the newer parts that are taken, which have so many
+ * bytes. */
 static bool joins_again(const struct imv_part *part, struct imv_part *const *taken, size_t count, uint64_t bytes) {
     return part->bytes / SIZE_RATIO <= bytes && (is_small(part) || interleaves_any(part, taken, count));
 }

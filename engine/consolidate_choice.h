@@ -1,8 +1,8 @@
 /* consolidate_choice.h - which parts are worth being rewritten as one: the policy of consolidation, without its work.
  *
  * What is chosen is a run: parts of one class and slot that follow each other in order of precedence, so that what
- * replaces them can take the place of the newest of them. A part of another class between two of them ends a run when it
- * may hold the same series (the retention of its label was changed), and so does a part that could not be read.
+ * replaces them can take the place of the newest of them. A part of another class between two of them ends a run when
+ * it may hold the same series (the retention of its label was changed), and so does a part that could not be read.
  *
  * The bound is write amplification: chunk bytes written, by flushes and consolidation, over those written by flushes. A
  * value is rewritten once as a rule, so it is 2, and less where chunks grow:
@@ -16,7 +16,8 @@
  *    below a vector of rows on average, and half as many afterwards at most. A chunk of ten columns costs about 200 bytes
  *    besides its values (measured: 21 bytes a value at 1 row, 2.95 at 10, 0.69 at 60, 0.28 at 360, 0.23 from 1,024 on).
  *    Large chunks one behind the other are left as they are: 1 in all.
- * 3. A slot that is not cold is let alone until so many parts of flushes follow each other that reading suffers: 32 of a
+ * 3. A slot that is not cold is let alone until so many parts of flushes follow each other that reading suffers: 32 of
+ * a
  *    shard, more than a day of hourly flushes. They become one consolidated part, which joins a second run only when its
  *    chunks are small or later rows interleave with it. With flushes every minute this is 45 times a day, each for
  *    another 32 minutes: 2 in all. Where chunks of it are still small or late rows are spread over all of it, the second
@@ -25,12 +26,14 @@
  * 4. A scattered part of a cold slot is rewritten, even alone, when at least half of the parts that share its files are
  *    gone: this bounds the dead bytes in shared files to as many as there are live ones. Late rows of this kind are few.
  *
- * 5. A part of a cold slot is rewritten, even alone, when tombstones hide an eighth of its rows or more, as estimated: so
+ * 5. A part of a cold slot is rewritten, even alone, when tombstones hide an eighth of its rows or more, as estimated:
+ * so
  *    deletions cost at most eight times what they free. Fewer hidden rows go with the next run that takes the part, or
  *    with the slot, unless tombstones get so many that deletions would be refused.
  *
- * Rules 1 and 2 leave out what is kept for less than four days. Retention takes parts one by one, each when its newest row
- * is past; a day in one part would stay until its last hour goes, and with a retention of an hour take 25 times the space.
+ * Rules 1 and 2 leave out what is kept for less than four days. Retention takes parts one by one, each when its newest
+ * row is past; a day in one part would stay until its last hour goes, and with a retention of an hour take 25 times the
+ * space.
  *
  * Slots are days at all rates. A shorter slot would only bring forward when it is over, and rule 3 does that by itself;
  * a run is cut into tables anyway, and its memory is that of one series' vectors.

@@ -45,15 +45,15 @@ struct imv_cursor_range {
  * say so; the caller looks at the rows that come. ranges must outlive the cursor; they hold from the next seek on. */
 void imv_cursor_set_ranges(struct imv_cursor *cursor, const struct imv_cursor_range *ranges, size_t ranges_count);
 
-/* Instead of imv_cursor_next: what the series' rows come to in each bucket of time (buckets.h), in rising order. width is
- * that of the buckets in ns, above 0, or 0 for one bucket of all rows; needs[i] says what is wanted of column i. Both hold
- * from the next seek on, for every series. */
+/* Instead of imv_cursor_next: what the series' rows come to in each bucket of time (buckets.h), in rising order. width
+ * is that of the buckets in ns, above 0, or 0 for one bucket of all rows; needs[i] says what is wanted of column i.
+ * Both hold from the next seek on, for every series. */
 void imv_cursor_set_buckets(struct imv_cursor *cursor, int64_t width, const uint8_t *needs);
 
-/* Appends buckets of the series to a list until that is full, the series is at its end (*more false), or some milliseconds
- * have passed, so that the caller can look at its deadline: the next call may then go on in the same bucket with another
- * entry. A span (storage/chunk.h) that lies in one bucket and that no other source overlaps is answered by its statistics;
- * other rows are decoded. Errors as imv_cursor_next; the list is then of no use. */
+/* Appends buckets of the series to a list until that is full, the series is at its end (*more false), or some
+ * milliseconds have passed, so that the caller can look at its deadline: the next call may then go on in the same
+ * bucket with another entry. A span (storage/chunk.h) that lies in one bucket and that no other source overlaps is
+ * answered by its statistics; other rows are decoded. Errors as imv_cursor_next; the list is then of no use. */
 imv_status imv_cursor_next_buckets(struct imv_cursor *cursor, struct imv_buckets *buckets, bool *more,
                                    struct imv_error *err);
 

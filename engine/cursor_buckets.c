@@ -42,8 +42,8 @@ static struct imv_bucket *last_values(const struct imv_buckets *buckets) {
 
 /* ---- decoded rows ---- */
 
-/* The end of the rows from `first` on that are not after `last`. Buckets of regular samples have as many rows as the one
- * before, so that is tried first. */
+/* The end of the rows from `first` on that are not after `last`. Buckets of regular samples have as many rows as the
+ * one before, so that is tried first. */
 static size_t run_end(const int64_t *times, size_t first, size_t count, int64_t last, size_t expected) {
     if (times[count - 1] <= last) return count;
     size_t guess = first + expected;
@@ -110,7 +110,8 @@ static imv_status read_statistics(struct imv_cursor *cursor, const struct imv_so
 enum answer { ANSWER_ROWS, ANSWER_FULL, ANSWER_DONE };
 
 /* Answers the next span of a source from its statistics, when it lies in one bucket and in the range and no row of
- * another source is before `limit`. ANSWER_ROWS: it must be decoded; ANSWER_FULL: the list has no room for its bucket. */
+ * another source is before `limit`. ANSWER_ROWS: it must be decoded; ANSWER_FULL: the list has no room for its
+ * bucket. */
 static imv_status answer_span(struct imv_cursor *cursor, const struct imv_source *source, bool limited, int64_t limit,
                               struct imv_buckets *buckets, enum answer *answer, struct imv_error *err) {
     struct imv_chunk_span span = imv_source_span(source);

@@ -126,9 +126,10 @@ static bool worth_reading(const struct newest *newest, int64_t time_max, uint32_
     return false;
 }
 
-/* Tries the first chunk of the series in the part: when it goes on to the end of the part nothing is behind it, and when
- * there is none nothing else is to be found. Where series are read in order of id the reader is mostly right before it, or
- * knows the gap that it is not in, and neither takes a seek. *there false: the last chunk is still to be sought. */
+/* Tries the first chunk of the series in the part: when it goes on to the end of the part nothing is behind it, and
+ * when there is none nothing else is to be found. Where series are read in order of id the reader is mostly right
+ * before it, or knows the gap that it is not in, and neither takes a seek. *there false: the last chunk is still to be
+ * sought. */
 static imv_status try_first_chunk(struct imv_cursor *cursor, const struct imv_candidate *candidate,
                                   const struct imv_series *series, struct imv_chunk_reader *reader, bool *there,
                                   struct imv_error *err) {

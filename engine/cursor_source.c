@@ -167,8 +167,8 @@ static imv_status find_chunk(struct imv_cursor *cursor, struct imv_source *sourc
     return IMV_OK;
 }
 
-/* As find_chunk, for a range that starts inside the part: the chunk that holds its start, when there is one, is the last
- * that starts at or before it. Often that is the only one of the series, and the reader is right before it. */
+/* As find_chunk, for a range that starts inside the part: the chunk that holds its start, when there is one, is the
+ * last that starts at or before it. Often that is the only one of the series, and the reader is right before it. */
 static imv_status find_chunk_inside(struct imv_cursor *cursor, struct imv_source *source, bool *any,
                                     struct imv_error *err) {
     struct imv_chunk_reader *reader = source->reader;

@@ -289,7 +289,8 @@ static struct imv_deletions *list_get(struct imv_engine *engine, uint32_t shard)
     return list;
 }
 
-/* Puts `after` in the place of `before`, taking over both references, when that is still the list; else releases them. */
+/* Puts `after` in the place of `before`, taking over both references, when that is still the list; else releases
+ * them. */
 static bool list_swap(struct imv_engine *engine, uint32_t shard, struct imv_deletions *before,
                       struct imv_deletions *after) {
     struct imv_engine_shard *state = &engine->shards[shard];

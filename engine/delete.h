@@ -1,18 +1,19 @@
-/* delete.h - how a deletion comes into being and ends: requests to the shards, and every change of a shard's tombstones.
+/* delete.h - how a deletion comes into being and ends: requests to the shards, and every change of a shard's
+ * tombstones.
  *
  *     query thread --imv_engine_delete--> request --queue of each owner--> journal groups --synced--> tombstones
  *       <--all owners have applied it, or one failed--
  *     flush --seal--> generations --settle--> records in `meta`, merged or dropped when no part needs them
  *
  * A deletion that lists more series than a journal group holds is cut into several groups, which become durable and
- * visible one after the other; shards do so independently of each other. So a reader may see a deletion of several series
- * done in part, and a crash before it was acknowledged may leave it so; of one series it is all or nothing.
+ * visible one after the other; shards do so independently of each other. So a reader may see a deletion of several
+ * series done in part, and a crash before it was acknowledged may leave it so; of one series it is all or nothing.
  *
- * A request is reference-counted: by its maker, and by each shard that still has to do with it. So a maker whose patience
- * ends may leave; the deletion then takes place or not.
+ * A request is reference-counted: by its maker, and by each shard that still has to do with it. So a maker whose
+ * patience ends may leave; the deletion then takes place or not.
  *
- * Lists are replaced, never changed. A shard's thread adds, the flush seals and settles (under FLUSH): each makes its new
- * list from the one it sees and swaps it under STATE if that is still the current one, else starts over.
+ * Lists are replaced, never changed. A shard's thread adds, the flush seals and settles (under FLUSH): each makes its
+ * new list from the one it sees and swaps it under STATE if that is still the current one, else starts over.
  */
 #pragma once
 
@@ -26,8 +27,8 @@ struct imv_deletion_request;
 
 /* ---- the shard's thread ---- */
 
-/* Takes the next request off the queue of a shard, whose tombstones to come are `pending`, and with it the reference. NULL:
- * there is none. Requests that IMV_TOMBSTONES_MAX forbids are failed here. */
+/* Takes the next request off the queue of a shard, whose tombstones to come are `pending`, and with it the reference.
+ * NULL: there is none. Requests that IMV_TOMBSTONES_MAX forbids are failed here. */
 struct imv_deletion_request *imv_deletion_take(struct imv_engine *engine, uint32_t shard, size_t pending);
 
 /* How many tombstones it brings to the shard: the series listed, or 1 for the whole label. */
@@ -68,7 +69,8 @@ struct imv_settlement {
 };
 
 /* Decides about the tombstones of groups up to position: one that no part needs goes, neighbours are merged, others are
- * recorded. Adds the changes of `meta` to batch. The settlement is ended by exactly one of the two below. IMV_NO_MEMORY. */
+ * recorded. Adds the changes of `meta` to batch. The settlement is ended by exactly one of the two below.
+ * IMV_NO_MEMORY. */
 imv_status imv_deletions_settle(struct imv_engine *engine, uint32_t shard, uint64_t position,
                                 struct imv_meta_batch *batch, struct imv_settlement *settlement, struct imv_error *err);
 /* The batch is written: the list follows. Without memory it stays as it was, which hides the same. */

@@ -169,8 +169,8 @@ bool imv_mask_covers_stored(const struct imv_mask *mask, uint32_t generation, in
            any_covers(mask->whole, mask->whole_count, generation, range);
 }
 
-/* Goes along sorted tombstones as time rises: a row is hidden when the furthest reaching of those that have begun reaches
- * it. */
+/* Goes along sorted tombstones as time rises: a row is hidden when the furthest reaching of those that have begun
+ * reaches it. */
 struct sweep {
     const struct imv_tombstone *item, *end;
     bool any;

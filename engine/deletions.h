@@ -10,15 +10,15 @@
  *                  all later ones, so the parts that it and they write need no mask: generation becomes the last one
  *                  given out before it. A flush already under way when the deletion came wrote at most that one.
  *
- * Whoever writes parts out of parts takes the list at the moment when it draws its generation, under the FLUSH lock, and
- * leaves out what imv_mask_hides_stored hides: later tombstones get a generation that covers what it writes.
+ * Whoever writes parts out of parts takes the list at the moment when it draws its generation, under the FLUSH lock,
+ * and leaves out what imv_mask_hides_stored hides: later tombstones get a generation that covers what it writes.
  *
  *     journaled --synced--> applied (hides) --flush begins--> has a generation --flush recorded--> in `meta`
  *       --no part up to the generation overlaps it--> dropped
  *
  * A list is immutable and reference-counted, sorted by series (the tombstones of a whole label at the end), then by
- * start. A shard without tombstones has none (NULL), so that nobody pays who never deletes. A snapshot holds the lists of
- * its moment. At most IMV_TOMBSTONES_MAX stand in one; then deletions are refused until flushes, consolidation or
+ * start. A shard without tombstones has none (NULL), so that nobody pays who never deletes. A snapshot holds the lists
+ * of its moment. At most IMV_TOMBSTONES_MAX stand in one; then deletions are refused until flushes, consolidation or
  * retention have made some superfluous. Changes of a shard's list are in delete.h.
  *
  * Any thread may ask a list that it holds.
@@ -52,8 +52,8 @@ struct imv_deletions {
 /* Sorts items into a list, one reference is the caller's; no items make NULL. IMV_NO_MEMORY. */
 imv_status imv_deletions_new(const struct imv_tombstone *items, size_t count, struct imv_deletions **deletions,
                              struct imv_error *err);
-/* A list of items and of added, both in the order of a list, in one pass; one reference is the caller's; none make NULL.
- * IMV_NO_MEMORY. */
+/* A list of items and of added, both in the order of a list, in one pass; one reference is the caller's; none make
+ * NULL. IMV_NO_MEMORY. */
 imv_status imv_deletions_join(const struct imv_tombstone *items, size_t count, const struct imv_tombstone *added,
                               size_t added_count, struct imv_deletions **deletions, struct imv_error *err);
 void imv_deletions_retain(struct imv_deletions *deletions);  /* NULL is allowed */

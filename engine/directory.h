@@ -16,8 +16,8 @@ struct imv_directory {
     uint32_t shards;
 };
 
-/* Locks the directory and reads FORMAT. With shards > 0 a directory without FORMAT is made one of so many shards; with 0
- * it is IMV_NOT_FOUND. IMV_BUSY: another has it. IMV_UNSUPPORTED: a newer version. IMV_CORRUPT: FORMAT is damaged, or
+/* Locks the directory and reads FORMAT. With shards > 0 a directory without FORMAT is made one of so many shards; with
+ * 0 it is IMV_NOT_FOUND. IMV_BUSY: another has it. IMV_UNSUPPORTED: a newer version. IMV_CORRUPT: FORMAT is damaged, or
  * missing beside data. */
 imv_status imv_directory_open(struct imv_io *io, const char *path, uint32_t shards, struct imv_directory *directory,
                               struct imv_error *err);

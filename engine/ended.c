@@ -14,8 +14,8 @@ static bool all_open(struct imv_engine *engine) {
     return open;
 }
 
-/* Is the series in a head? STATE is not held: this thread alone removes heads (FLUSH), and a head that appears meanwhile
- * gets its rows by way of newest_s. */
+/* Is the series in a head? STATE is not held: this thread alone removes heads (FLUSH), and a head that appears
+ * meanwhile gets its rows by way of newest_s. */
 static bool in_head(struct imv_engine *engine, const struct imv_series *series) {
     bool found = false;
     imv_engine_lock(engine, IMV_RANK_STATE);
@@ -69,7 +69,8 @@ void imv_ended_look(struct imv_engine *engine) {
         forget(ended);
         return;
     }
-    /* Whatever group held a row of them was started before: the row was in a head, or the series would not be visible. */
+    /* Whatever group held a row of them was started before: the row was in a head, or the series would not be
+     * visible. */
     for (uint32_t i = 0; i < engine->shards_count; i++) {
         ended->started[i] = atomic_load_explicit(&engine->shards[i].started, memory_order_acquire);
     }
@@ -152,8 +153,8 @@ imv_status imv_ended_step(struct imv_engine *engine, struct imv_error *err) {
         return IMV_OK;
     }
     if (ended->phase == IMV_ENDED_TAKEN) {
-        /* While a query or a consolidation holds a snapshot, writers would pause for nothing. The next consolidation waits
-         * until series are gone. */
+        /* While a query or a consolidation holds a snapshot, writers would pause for nothing. The next consolidation
+         * waits until series are gone. */
         bool alone = engine->consolidation == NULL && atomic_load(&engine->snapshots) == 0;
         if (alone && journal_is_behind(engine)) pause_begin(engine);
         return IMV_OK;

@@ -9,12 +9,14 @@
  *       --every writer is quiet: it takes no rows, and all that it took are in heads--> removing --> idle
  *
  * Why each step: replay must not meet a removed series, so the journal below which it had rows must never be replayed;
- * rows that come meanwhile give it back (newest_s). Writers and feeds remember series by pointer; while all are quiet and
- * no snapshot is held, nobody has a pointer but caches, which forget all when they see another imv_catalog_epoch. The
- * records leave `meta` first, a few thousand at a time, so a crash in between loses series without rows and nothing else.
+ * rows that come meanwhile give it back (newest_s). Writers and feeds remember series by pointer; while all are quiet
+ * and no snapshot is held, nobody has a pointer but caches, which forget all when they see another imv_catalog_epoch.
+ * The records leave `meta` first, a few thousand at a time, so a crash in between loses series without rows and nothing
+ * else.
  *
- * The pause begins when no snapshot is held and lasts some milliseconds, at most IMV_ENDED_PAUSE_NS; when writers or new
- * snapshots do not let go by then, it is given up until the next look. A shard whose last journal groups hold no rows keeps its ended series until rows come.
+ * The pause begins when no snapshot is held and lasts some milliseconds, at most IMV_ENDED_PAUSE_NS; when writers or
+ * new snapshots do not let go by then, it is given up until the next look. A shard whose last journal groups hold no
+ * rows keeps its ended series until rows come.
  *
  * Under the FLUSH lock.
  */

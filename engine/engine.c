@@ -518,8 +518,8 @@ imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work,
     return background_step(engine, did_work, err);
 }
 
-/* How long the background sleeps when nobody wishes for work: failed flushes and retention are due again after a second.
- * While writers pause, nobody tells when they are quiet. */
+/* How long the background sleeps when nobody wishes for work: failed flushes and retention are due again after a
+ * second. While writers pause, nobody tells when they are quiet. */
 static int64_t background_wait_ns(const struct imv_engine *engine) {
     return imv_ended_pauses(&engine->ended) ? 1000000 : 1000000000;
 }

@@ -3,8 +3,8 @@
  *     DIR/LOCK     held while open            DIR/wal/      journal segments of all shards
  *     DIR/FORMAT   version, shard count       DIR/rocksdb/  chunks and catalog
  *
- * Life: open (store, catalog, parts; drops what an unfinished flush left) -> each shard's thread opens its shard, once ->
- * imv_engine_recovered -> serve -> stop the shards -> imv_engine_close. Nothing may be written before all shards are
+ * Life: open (store, catalog, parts; drops what an unfinished flush left) -> each shard's thread opens its shard, once
+ * -> imv_engine_recovered -> serve -> stop the shards -> imv_engine_close. Nothing may be written before all shards are
  * open: a label or series made meanwhile could get a number that a journal still to be replayed gives to another.
  *
  * A clean stop: stop the sources, imv_engine_flush_begin, run shards until imv_engine_flushed, close them, close the
@@ -34,8 +34,8 @@ struct imv_engine_options {
     uint64_t wal_segment_bytes; /* default 64 MiB */
     int64_t flush_age_ns;       /* a head with rows or deletions older than this is flushed. Default 1 h */
     struct imv_catalog_limits limits; /* of the catalog; default IMV_SERIES_MAX twice, IMV_CATALOG_BYTES_MAX */
-    /* A slot is consolidated so long after it was over and flushed to (consolidate_choice.h). Default 0: flush_age_ns and
-     * 10 min more. */
+    /* A slot is consolidated so long after it was over and flushed to (consolidate_choice.h). Default 0: flush_age_ns
+     * and 10 min more. */
     int64_t cold_ns;
     bool background; /* an own thread flushes and retires; else imv_engine_background_step. Default true */
     const struct imv_clock *clock; /* NULL: the system's */
@@ -81,16 +81,17 @@ bool imv_engine_flushed(struct imv_engine *engine);
  * *did_work false when there was none. Only when options.background is false. */
 imv_status imv_engine_background_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);
 
-/* Sets the gauges and the shown budgets that are not kept up to date by themselves, before they are printed. Any thread. */
+/* Sets the gauges and the shown budgets that are not kept up to date by themselves, before they are printed. Any
+ * thread. */
 void imv_engine_observe(struct imv_engine *engine);
 
-/* Why the engine cannot do all it should, for /readyz: the first failure that closed a shard, which stays until a restart;
- * else that writes are refused for want of space on the disk; else the failure of a flush that is being tried again, as
- * long as that lasts (a full disk: writers will have to wait). IMV_OK: nothing is wrong. Any thread. */
+/* Why the engine cannot do all it should, for /readyz: the first failure that closed a shard, which stays until a
+ * restart; else that writes are refused for want of space on the disk; else the failure of a flush that is being tried
+ * again, as long as that lasts (a full disk: writers will have to wait). IMV_OK: nothing is wrong. Any thread. */
 imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err);
 
-/* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below 0.
- * IMV_BUSY: not all shards are open yet. */
+/* Sets the retention of a label, making the label when absent; 0 keeps for ever. Durable on IMV_OK. IMV_INVALID: below
+ * 0. IMV_BUSY: not all shards are open yet. */
 imv_status imv_engine_set_retention(struct imv_engine *engine, struct imv_str label, int64_t retention_ns,
                                     struct imv_error *err);
 
@@ -103,12 +104,12 @@ struct imv_deletion {
     int64_t from, last;
 };
 
-/* Deletes, and waits until that is durable and no new snapshot shows the rows, or timeout_ns passed (IMV_TIMEOUT: it may
- * still take place). Rows acknowledged before the call are deleted, rows written after its return are not. A series is
- * deleted as a whole or not at all; several are not one transaction, see delete.h. IMV_FULL: too many deletions hold
+/* Deletes, and waits until that is durable and no new snapshot shows the rows, or timeout_ns passed (IMV_TIMEOUT: it
+ * may still take place). Rows acknowledged before the call are deleted, rows written after its return are not. A series
+ * is deleted as a whole or not at all; several are not one transaction, see delete.h. IMV_FULL: too many deletions hold
  * space in chunks (deletions.h). IMV_BUSY: not all shards are open yet, or too many deletions wait. IMV_CLOSED: the
- * journal of an owner failed or it is stopping; part of it may have taken place. IMV_INVALID: an empty range. Any thread
- * but those of shards. */
+ * journal of an owner failed or it is stopping; part of it may have taken place. IMV_INVALID: an empty range. Any
+ * thread but those of shards. */
 imv_status imv_engine_delete(struct imv_engine *engine, const struct imv_deletion *deletion, int64_t timeout_ns,
                              struct imv_error *err);
 

@@ -10,8 +10,9 @@
  *                       it chooses and records
  *     PERSIST lock      imv_catalog_persist, one at a time
  *
- * Locks are taken in rising rank, FLUSH, PERSIST, STATE, and before any lock of the catalog; a thread-local mask asserts
- * it. STATE is held for a few pointer copies only: never over I/O, never over an allocation that can be done before.
+ * Locks are taken in rising rank, FLUSH, PERSIST, STATE, and before any lock of the catalog; a thread-local mask
+ * asserts it. STATE is held for a few pointer copies only: never over I/O, never over an allocation that can be done
+ * before.
  */
 #pragma once
 

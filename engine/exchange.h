@@ -4,9 +4,9 @@
  * of each source that it has made durable and applied. A source's mark is the vector of batches it has sent; comparing
  * the two is the acknowledgement. Every wait is by wake-up of the other side's loop, never by spinning.
  *
- * A source that finds a queue full or the batch memory spent says that it wants room (imv_exchange_want_room), tries once
- * more and then waits; whoever takes batches out or frees them says so (imv_exchange_made_room), which wakes it. Either
- * the second try sees the room or the other side sees the wish, so that no wake-up is lost.
+ * A source that finds a queue full or the batch memory spent says that it wants room (imv_exchange_want_room), tries
+ * once more and then waits; whoever takes batches out or frees them says so (imv_exchange_made_room), which wakes it.
+ * Either the second try sees the room or the other side sees the wish, so that no wake-up is lost.
  */
 #pragma once
 
@@ -41,8 +41,8 @@ struct imv_exchange {
     _Atomic bool refusing;                 /* nothing new is taken from outside; what is on its way goes on */
     struct imv_error refusal;              /* why; guarded by refusal_lock */
     pthread_mutex_t refusal_lock;
-    /* A wish that writers take no rows: the number of the pause, 0: none. A writer notes the number in quiet[its shard] when
-     * it takes none and all that it took is applied; it takes rows again when it sees that the pause is over. */
+    /* A wish that writers take no rows: the number of the pause, 0: none. A writer notes the number in quiet[its shard]
+     * when it takes none and all that it took is applied; it takes rows again when it sees that the pause is over. */
     _Atomic uint64_t pause;
     _Atomic uint64_t quiet[IMV_SHARDS_MAX];
     void (*wake)(void *context, uint32_t shard);

@@ -15,9 +15,9 @@
 
 enum {
     ARENA_BLOCK_BYTES = 1 << 20,
-    /* A table costs a sync, about a millisecond, and a slot with one of its own is dropped as a whole. So the few slots of
-     * a usual flush, today's and yesterday's, and large ones have their own; when more than so many slots are small, they
-     * are scattered parts in one table, and a flush costs at most a sync for each MB and this many more. */
+    /* A table costs a sync, about a millisecond, and a slot with one of its own is dropped as a whole. So the few slots
+     * of a usual flush, today's and yesterday's, and large ones have their own; when more than so many slots are small,
+     * they are scattered parts in one table, and a flush costs at most a sync for each MB and this many more. */
     SMALL_SLOTS_APART_MAX = 8,
     SLOT_BYTES_APART = 1 << 20,
 };
@@ -132,8 +132,8 @@ static size_t slot_count(const struct flush *flush, size_t from, uint64_t *bytes
     return count;
 }
 
-/* Marks the chunks of small slots as scattered, when there are many such slots; returns whether it did. Chunks are sorted
- * and all fresh. */
+/* Marks the chunks of small slots as scattered, when there are many such slots; returns whether it did. Chunks are
+ * sorted and all fresh. */
 static bool chunks_scatter(struct flush *flush) {
     size_t small = 0;
     uint64_t bytes;
@@ -222,7 +222,8 @@ static imv_status head_ingest(struct imv_engine *engine, uint32_t shard, struct 
     return status;
 }
 
-/* Makes the ingested parts, the watermark, the tombstones below it and whatever classes changed durable in one write. */
+/* Makes the ingested parts, the watermark, the tombstones below it and whatever classes changed durable in one
+ * write. */
 static imv_status head_record(struct imv_engine *engine, uint32_t shard, const struct imv_engine_head *entry,
                               struct imv_settlement *settlement, struct imv_error *err) {
     struct imv_meta_batch batch;

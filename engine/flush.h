@@ -4,8 +4,8 @@
  *       -> ingest all -> catalog into `meta` -> one batch: parts, watermark, tombstones, generation
  *       -> lists swapped
  *
- * The batch is the moment of truth. Before it, a crash leaves files that no part names (dropped at the next start) and a
- * journal that still has every row. After it, the rows are in chunks and the journal below the watermark is never
+ * The batch is the moment of truth. Before it, a crash leaves files that no part names (dropped at the next start) and
+ * a journal that still has every row. After it, the rows are in chunks and the journal below the watermark is never
  * replayed. Readers see the rows move in one step: the new list of parts and the heads without the flushed one appear
  * under one lock.
  *
@@ -16,9 +16,10 @@
  * slots do these share files, as scattered parts (parts.h): a flush over thousands of days costs a few syncs, not
  * thousands. Files of different flushes overlap in nothing either way.
  *
- * Rows past the retention of their label are not written, nor are deleted ones. Encoded chunks are collected in memory up to
- * IMV_FLUSH_BYTES_MAX, then written as tables of a generation of their own; besides, a flush needs as much memory as the
- * largest series of the head. None of it is charged to the head budget, so that a flush can always give memory back.
+ * Rows past the retention of their label are not written, nor are deleted ones. Encoded chunks are collected in memory
+ * up to IMV_FLUSH_BYTES_MAX, then written as tables of a generation of their own; besides, a flush needs as much memory
+ * as the largest series of the head. None of it is charged to the head budget, so that a flush can always give memory
+ * back.
  */
 #pragma once
 

@@ -17,8 +17,8 @@ enum {
     ARENA_BYTES_MAX = 1 << 20,
 };
 
-/* What to do with a row of a shape that comes to a series whose tail has layout `from` (NULL: no tail yet): it goes into
- * a block of layout `to`, which has the fields of both. Interned by (shape, from). */
+/* What to do with a row of a shape that comes to a series whose tail has layout `from` (NULL: no tail yet): it goes
+ * into a block of layout `to`, which has the fields of both. Interned by (shape, from). */
 struct imv_head_map {
     const struct imv_shape *shape;
     const struct imv_head_layout *from;
@@ -321,9 +321,9 @@ static void close_block(struct imv_head_block *block, uint32_t rows_count, bool 
 }
 
 /* Half as many rows as there are: a third of the memory is unused at most. With as many, a head of a million series,
- * which all get their next block at about the same row, was full with five rows each, and became chunks of five rows. At
- * most twice the rows that the last block got to hold: a series whose every row brings a new field does not make large
- * blocks for it. */
+ * which all get their next block at about the same row, was full with five rows each, and became chunks of five rows.
+ * At most twice the rows that the last block got to hold: a series whose every row brings a new field does not make
+ * large blocks for it. */
 static uint32_t block_rows(const struct imv_head_layout *layout, uint32_t rows_count, uint32_t previous_rows) {
     uint32_t rows = rows_count / 2;
     if (rows / 2 > previous_rows) rows = previous_rows * 2;

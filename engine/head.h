@@ -7,8 +7,9 @@
  *     index of the series --two-level table--> struct imv_head_series --> block <-> block <-> block
  *
  * Per series there is a chain of row blocks of 4, 4, 4, 6, 9, 13, .. 1,024 rows: a million series with a few rows each
- * cost little, a busy one has few blocks. A block stores rows as they came (row-major: an append touches two or three cache
- * lines that lie side by side, not one per field), in one layout (sorted fields, shared by all blocks that have them):
+ * cost little, a busy one has few blocks. A block stores rows as they came (row-major: an append touches two or three
+ * cache lines that lie side by side, not one per field), in one layout (sorted fields, shared by all blocks that have
+ * them):
  *
  *     row:  timestamp 8 | sequence - sequence_base 4 | unused 4 | presence mask 8 x ceil(columns / 64) | cells 8 x columns
  *
@@ -59,27 +60,27 @@ imv_status imv_head_each(const struct imv_head *head,
                                              const struct imv_head_series *rows, struct imv_error *err),
                          void *context, struct imv_error *err);
 
-/* How many rows there are up to sequence (of equal timestamps each counts, and so do deleted ones), and their exact time
- * range; false when there is none. */
+/* How many rows there are up to sequence (of equal timestamps each counts, and so do deleted ones), and their exact
+ * time range; false when there is none. */
 bool imv_head_series_extent(const struct imv_head_series *rows, uint64_t sequence, size_t *rows_max, int64_t *time_min,
                             int64_t *time_max);
 
-/* The newest timestamp among the rows up to sequence that mask (NULL: nothing is deleted) does not hide; false when there
- * is none. */
+/* The newest timestamp among the rows up to sequence that mask (NULL: nothing is deleted) does not hide; false when
+ * there is none. */
 bool imv_head_last_time(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
                         int64_t *timestamp);
 
-/* Reads the rows with from <= timestamp <= last and sequence at most `sequence` that mask (NULL: nothing is deleted) does
- * not hide, sorted, one row a timestamp (the later row wins field by field), as columns. columns NULL: every column that
- * has a value in them, by rising id. Replaces the content of out, whose memory is in its arena; strings are not copied
- * and live as long as the head. IMV_FULL: out's budget is spent; IMV_NO_MEMORY. */
+/* Reads the rows with from <= timestamp <= last and sequence at most `sequence` that mask (NULL: nothing is deleted)
+ * does not hide, sorted, one row a timestamp (the later row wins field by field), as columns. columns NULL: every
+ * column that has a value in them, by rising id. Replaces the content of out, whose memory is in its arena; strings are
+ * not copied and live as long as the head. IMV_FULL: out's budget is spent; IMV_NO_MEMORY. */
 imv_status imv_head_read(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
                          int64_t from, int64_t last, const uint32_t *columns, size_t columns_count,
                          struct imv_rows *out, struct imv_error *err);
 
-/* The newest value of each asked column at or below sequence in rows that mask (NULL: none) does not hide: timestamps[i],
- * cells[i] are filled where found[i] becomes true; a column that is found already is replaced only by a newer or equal
- * timestamp. */
+/* The newest value of each asked column at or below sequence in rows that mask (NULL: none) does not hide:
+ * timestamps[i], cells[i] are filled where found[i] becomes true; a column that is found already is replaced only by a
+ * newer or equal timestamp. */
 void imv_head_newest(const struct imv_head_series *rows, uint64_t sequence, const struct imv_mask *mask,
                      const uint32_t *columns, size_t columns_count, int64_t *timestamps, uint64_t *cells, bool *found);
 

@@ -1,4 +1,5 @@
-/* The readers of a head: they find the rows that a sequence may see (a prefix of the chain) and gather them by column. */
+/* The readers of a head: they find the rows that a sequence may see (a prefix of the chain) and gather them by
+ * column. */
 
 #include "engine/head_rows.h"
 #include "engine/rows.h"

@@ -7,8 +7,8 @@
 #include "engine/head.h"
 #include "storage/base/assert.h"
 
-/* The fields of a block of rows, rising by id. Interned: in one head equal layouts are one pointer. Along a chain layouts
- * only grow. */
+/* The fields of a block of rows, rising by id. Interned: in one head equal layouts are one pointer. Along a chain
+ * layouts only grow. */
 struct imv_head_layout {
     const struct imv_head *head;
     uint32_t columns_count;

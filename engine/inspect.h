@@ -5,9 +5,10 @@
  *     wal/<n>-<m>.wal       header and groups (imv_wal_inspect)
  *     FORMAT, MANIFEST      their text, when its checksum is right
  *
- * What is damaged is said where it stands, and the rest is printed all the same; `imvdb check` is what judges. The store
- * of a directory is opened, so no server may have it; a journal segment can be looked at any time. A table file of the
- * store is printed as part of its directory, not by itself: which family and part it belongs to stands elsewhere.
+ * What is damaged is said where it stands, and the rest is printed all the same; `imvdb check` is what judges. The
+ * store of a directory is opened, so no server may have it; a journal segment can be looked at any time. A table file
+ * of the store is printed as part of its directory, not by itself: which family and part it belongs to stands
+ * elsewhere.
  */
 #pragma once
 

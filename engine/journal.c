@@ -8,9 +8,9 @@
  *     DELETE    label id | from | last - from | series n, 0: all of the shard | index, then difference to the one before
  *     ROWS      label id | rows n, 1..1024 | columns c, 1..4096 | field id x c | series | timestamps | column x c
  *
- * Numbers without a size are varints; `from` is a zigzag. The columns of ROWS hold one entry per row, in the order of the rows; no field
- * stands twice, and a column's type is its field's. Integers go as the zigzag of the (wrapping) difference to the row
- * before, the first to 0: rows of one group are mostly of one moment and of like magnitude.
+ * Numbers without a size are varints; `from` is a zigzag. The columns of ROWS hold one entry per row, in the order of
+ * the rows; no field stands twice, and a column's type is its field's. Integers go as the zigzag of the (wrapping)
+ * difference to the row before, the first to 0: rows of one group are mostly of one moment and of like magnitude.
  *
  *     series, timestamps, INTEGER, UINTEGER   difference x n
  *     FLOAT      8 planes of n bytes: the lowest byte of each cell, then the next; equal exponents become runs for lz4
@@ -21,8 +21,8 @@
  * level cache while the columns are taken out one after the other.
  *
  * The order of the rows of a series decides which of two values for one moment holds, so a payload keeps it. Rows are
- * gathered by shape within a window, shapes in order of their first row; a window ends before the first row whose series
- * has a row of a later shape in it. One kind of line per label, which is the rule, makes one window.
+ * gathered by shape within a window, shapes in order of their first row; a window ends before the first row whose
+ * series has a row of a later shape in it. One kind of line per label, which is the rule, makes one window.
  *
  * Planes of floats: 35 bytes a row of ten decimals after lz4 against 36.5 for plain cells and 38 for the exclusive or
  * with the row before, and lz4 takes two thirds of the time (bench/micro/bench_engine_journal.c).
@@ -110,8 +110,8 @@ void imv_journal_encoder_free(struct imv_journal_encoder *encoder) {
     free(encoder);
 }
 
-/* Makes room for `wanted` elements in an array that grows by doubling; new elements are zero. *grown is the new capacity;
- * without memory neither it nor the array changes. */
+/* Makes room for `wanted` elements in an array that grows by doubling; new elements are zero. *grown is the new
+ * capacity; without memory neither it nor the array changes. */
 static bool grow(void *array, size_t element_bytes, size_t capacity, size_t wanted, size_t *grown) {
     void *former;
     memcpy(&former, array, sizeof former);

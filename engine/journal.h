@@ -21,15 +21,15 @@ imv_status imv_journal_encoder_new(struct imv_catalog *catalog, uint32_t shard, 
                                    struct imv_error *err);
 void imv_journal_encoder_free(struct imv_journal_encoder *encoder);
 
-/* Encodes the rows of the batches (a list by next) and the definitions that they need into payload (appended). Marks the
- * definitions as journaled: when the group's write fails, the shard is closed, so they need not be unmarked. IMV_FULL
- * when payload's maximum is reached, with payload as it was before; IMV_NO_MEMORY. */
+/* Encodes the rows of the batches (a list by next) and the definitions that they need into payload (appended). Marks
+ * the definitions as journaled: when the group's write fails, the shard is closed, so they need not be unmarked.
+ * IMV_FULL when payload's maximum is reached, with payload as it was before; IMV_NO_MEMORY. */
 imv_status imv_journal_encode(struct imv_journal_encoder *encoder, const struct imv_batch *batches,
                               struct imv_buffer *payload, struct imv_error *err);
 
 /* An upper bound of what a batch adds to a payload, from its own counts: to cut groups below the journal's maximum. A
- * batch of a writer stays below IMV_WAL_PAYLOAD_BYTES_MAX: definitions below 1.6 MiB, and twice IMV_WRITER_ROW_BYTES_MAX
- * for its rows. */
+ * batch of a writer stays below IMV_WAL_PAYLOAD_BYTES_MAX: definitions below 1.6 MiB, and twice
+ * IMV_WRITER_ROW_BYTES_MAX for its rows. */
 size_t imv_journal_bound(const struct imv_batch *batch);
 
 /* Upper bounds of the records that define a series, and the fields [from, end) of a label together with the label. */
@@ -53,8 +53,8 @@ size_t imv_journal_deletion_series_max(size_t payload_bytes);
 imv_status imv_journal_encode_deletion(const struct imv_journal_deletion *deletion, struct imv_buffer *payload,
                                        struct imv_error *err);
 
-/* What imv_journal_decode calls, in the order of the records; what they get is valid during the call. A failure ends the
- * decoding and is returned. */
+/* What imv_journal_decode calls, in the order of the records; what they get is valid during the call. A failure ends
+ * the decoding and is returned. */
 struct imv_journal_visitor {
     /* For each row of each ROWS record, in an order that keeps the order within each series. The strings of the row are
      * not behind its cells, so imv_row_bytes does not apply. */

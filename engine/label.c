@@ -336,8 +336,8 @@ static imv_status add_shape(struct imv_catalog *catalog, struct imv_label *label
                             uint32_t count, uint32_t hash, const struct imv_shape **shape, struct imv_error *err) {
     struct imv_label_index *index = label->index;
     size_t fields_bytes = count * sizeof fields[0], bytes = sizeof **shape + fields_bytes;
-    /* A replay meets only shapes that were made when its rows were written, in any order; so it is never refused. Shapes of
-     * one field, which are made beyond the limit and are as many as fields at most, do not count. */
+    /* A replay meets only shapes that were made when its rows were written, in any order; so it is never refused.
+     * Shapes of one field, which are made beyond the limit and are as many as fields at most, do not count. */
     if (count > 1 && catalog->shapes_bytes + bytes > IMV_SHAPES_BYTES_MAX) {
         return imv_fail(err, IMV_FULL, "catalog: %" PRIu32 " different sets of fields, no more are kept",
                         catalog->shapes_count);

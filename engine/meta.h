@@ -1,4 +1,5 @@
-/* meta.h - what the engine itself keeps in the `meta` family: parts, watermarks, the flush generation, classes, tombstones.
+/* meta.h - what the engine itself keeps in the `meta` family: parts, watermarks, the flush generation, classes,
+ * tombstones.
  *
  *     key                    value
  *     P prefix 10            version 1 | order 4 | label_min 4 | label_max 4 | series_min 8 | series_max 8
@@ -10,8 +11,8 @@
  *                            chunks; series is an index in the shard, all bits set: the whole label
  *     C class 1              version 1 | retention 8 | label 4 ...: rising ids of all labels ever written under the class
  *
- * Every value ends with the XXH3-64 of what stands before it, seeded with the hash of its key. The catalog owns the keys
- * that begin with L, F and S.
+ * Every value ends with the XXH3-64 of what stands before it, seeded with the hash of its key. The catalog owns the
+ * keys that begin with L, F and S.
  *
  * A flush changes parts, watermark and generation in one batch: that write is the moment at which rows move from the
  * journal to the chunks. The caller serializes changes (engine->flush_lock).
@@ -25,8 +26,8 @@
 
 enum { IMV_CLASSES_MAX = 256, IMV_META_VERSION = 2 };
 
-/* Labels with the same retention at the time of a flush share a class, so that a slot is dropped as whole files. Class 0
- * is of what is kept for ever. The labels ever written under a class are remembered: retention may change, and a part
+/* Labels with the same retention at the time of a flush share a class, so that a slot is dropped as whole files. Class
+ * 0 is of what is kept for ever. The labels ever written under a class are remembered: retention may change, and a part
  * is dropped only when all of them are past their present horizon. */
 struct imv_class {
     bool used;
@@ -66,8 +67,8 @@ void imv_meta_put_generation(struct imv_meta_batch *batch, uint32_t generation);
 void imv_meta_put_class(struct imv_meta_batch *batch, uint8_t class, const struct imv_class *value);
 void imv_meta_put_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone);
 void imv_meta_delete_tombstone(struct imv_meta_batch *batch, uint32_t shard, const struct imv_tombstone *tombstone);
-/* Durable on IMV_OK. After another failure than IMV_NO_MEMORY the store may hold the changes or not: the same batch may be
- * written again. */
+/* Durable on IMV_OK. After another failure than IMV_NO_MEMORY the store may hold the changes or not: the same batch may
+ * be written again. */
 imv_status imv_meta_write(struct imv_meta_batch *batch, struct imv_kv *kv, struct imv_error *err);
 
 /* The class for rows of a label with this retention; remembers the label. Rows are never dropped too early: when all

@@ -9,8 +9,8 @@
  *                      an array of 2-byte low halves, rising       while it has at most 4,096 members
  *                      a bitmap of 8 KiB                           with more: 2 bits to 2 bytes a member
  *
- * This is the layout of "Better bitmap performance with Roaring bitmaps" (Chambi et al. 2016) without its run containers:
- * the members of a tag value seldom stand side by side.
+ * This is the layout of "Better bitmap performance with Roaring bitmaps" (Chambi et al. 2016) without its run
+ * containers: the members of a tag value seldom stand side by side.
  *
  * Members may come in any order; rising ones, the common case, are appended. Memory is malloc's. The owner locks.
  */

@@ -33,7 +33,8 @@ imv_status imv_part_writer_begin(struct imv_part_writer *writer, const struct im
 /* Adds a chunk to the part that was begun. Its bytes are not needed after. IMV_IO, IMV_FULL (disk), IMV_NO_MEMORY. */
 imv_status imv_part_writer_put(struct imv_part_writer *writer, const struct imv_part_chunk *chunk,
                                struct imv_error *err);
-/* Ends the part, which has at least one chunk, and finishes its table unless the next part may share it. Errors as put. */
+/* Ends the part, which has at least one chunk, and finishes its table unless the next part may share it. Errors as
+ * put. */
 imv_status imv_part_writer_end(struct imv_part_writer *writer, struct imv_error *err);
 
 /* Ingests all tables; from then on their chunks are in the store for good. Once, at the end. IMV_IO, IMV_FULL. */

@@ -102,5 +102,6 @@ size_t imv_parts_find(const struct imv_parts *parts, uint32_t slot);
 /* Undoes imv_parts_new for a list that nobody has seen: the added parts are the caller's again. */
 void imv_parts_abandon(struct imv_parts *parts);
 void imv_parts_retain(struct imv_parts *parts);
-/* At the last reference drops retired parts from kv (their files are deleted) and frees. Any thread. NULL is allowed. */
+/* At the last reference drops retired parts from kv (their files are deleted) and frees. Any thread. NULL is
+ * allowed. */
 void imv_parts_release(struct imv_parts *parts, struct imv_kv *kv);

@@ -25,13 +25,14 @@ imv_status imv_restore_new(const char *directory, enum imv_restore_kind kind, st
 /* Closes what is open; what was written stays. NULL is allowed. */
 void imv_restore_free(struct imv_restore *restore);
 
-/* Takes the next bytes of an archive. IMV_CORRUPT: it is none, or none of a backup. IMV_IO. After a failure the restore can
- * only be freed. */
+/* Takes the next bytes of an archive. IMV_CORRUPT: it is none, or none of a backup. IMV_IO. After a failure the restore
+ * can only be freed. */
 imv_status imv_restore_take(struct imv_restore *restore, const void *bytes, size_t size, struct imv_error *err);
 /* Takes a backup that was unpacked into a directory: the files that its MANIFEST names. */
 imv_status imv_restore_directory(struct imv_restore *restore, const char *backup, struct imv_error *err);
 
-/* Everything was taken: compares and completes. IMV_CORRUPT names the first file that is missing, too many or another. */
+/* Everything was taken: compares and completes. IMV_CORRUPT names the first file that is missing, too many or
+ * another. */
 imv_status imv_restore_finish(struct imv_restore *restore, struct imv_error *err);
 
 /* What was taken so far. */

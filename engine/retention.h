@@ -2,9 +2,9 @@
  *
  * A reader never sees a row older than now minus the retention of its label, so dropping files is only about space. A
  * part goes when all labels that its class ever had within its range of labels are past their present horizon: a
- * retention that was made longer keeps old parts, one that was made shorter lets them go early, and a label that is kept
- * for ever holds the parts that it may share. The part first leaves `meta`, then the engine's list, and its files are
- * dropped with the last snapshot that holds it.
+ * retention that was made longer keeps old parts, one that was made shorter lets them go early, and a label that is
+ * kept for ever holds the parts that it may share. The part first leaves `meta`, then the engine's list, and its files
+ * are dropped with the last snapshot that holds it.
  */
 #pragma once
 
@@ -24,6 +24,6 @@ static inline int64_t imv_retention_horizon(const struct imv_label *label, int64
     return horizon;
 }
 
-/* Retires what is past retention, and the tombstones that no part needs, when the time to look has come; *did_work tells
- * whether anything was. */
+/* Retires what is past retention, and the tombstones that no part needs, when the time to look has come; *did_work
+ * tells whether anything was. */
 imv_status imv_retention_step(struct imv_engine *engine, bool *did_work, struct imv_error *err);

@@ -1,4 +1,5 @@
-/* rows.h - a run of rows of one series as columns, in strictly rising time order: what readers get and flushes write. */
+/* rows.h - a run of rows of one series as columns, in strictly rising time order: what readers get and flushes
+ * write. */
 #pragma once
 
 #include "storage/base/arena.h"

@@ -37,8 +37,8 @@ static size_t table_bytes(uint32_t slots) {
     return sizeof(struct imv_series_cache_table) + slots * sizeof(struct slot);
 }
 
-/* Zeroed memory. Large tables are asked for in huge pages: each key goes to another page, and with a million keys the walk
- * to find it, in a virtual machine twice as long, took a quarter of the time of a row. */
+/* Zeroed memory. Large tables are asked for in huge pages: each key goes to another page, and with a million keys the
+ * walk to find it, in a virtual machine twice as long, took a quarter of the time of a row. */
 static struct imv_series_cache_table *table_map(size_t bytes) {
     if (bytes < HUGE_PAGE_BYTES) return calloc(1, bytes);
     void *table = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

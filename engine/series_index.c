@@ -148,8 +148,8 @@ struct codes {
     uint32_t missing; /* values that are not there */
 };
 
-/* The code of a key. Clients send tags in the same order line after line: what stood in this place last is compared before
- * anything is hashed. */
+/* The code of a key. Clients send tags in the same order line after line: what stood in this place last is compared
+ * before anything is hashed. */
 static struct imv_tag_key *find_key(const struct imv_catalog *catalog, const struct imv_label *label, uint32_t place,
                                     struct imv_str name, uint32_t *code) {
     if (place < atomic_load_explicit(&label->index->keys_count, memory_order_acquire)) {
@@ -224,8 +224,8 @@ static uint8_t *put_key_part(uint8_t *to, struct imv_str text) {
     return to + 4 + text.size;
 }
 
-/* The shard that owns a series: the hash of its canonical key. The key (label, then the sorted tags, each text behind its
- * 32-bit length), the hash and its seed must never change: stored series would change owners. */
+/* The shard that owns a series: the hash of its canonical key. The key (label, then the sorted tags, each text behind
+ * its 32-bit length), the hash and its seed must never change: stored series would change owners. */
 static uint32_t owner_of(struct imv_catalog *catalog, const struct imv_label *label, const struct imv_tag *sorted,
                          uint32_t count) {
     enum { OWNER_SEED = 0 };
@@ -315,8 +315,8 @@ static struct imv_series *allocate_series(struct imv_catalog *catalog, struct im
     return made;
 }
 
-/* Makes the series with these sorted tags at (shard, index), which is free. The lock is held for writing. A failure leaves
- * nothing behind but keys without series. */
+/* Makes the series with these sorted tags at (shard, index), which is free. The lock is held for writing. A failure
+ * leaves nothing behind but keys without series. */
 static imv_status add_series(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
                              uint32_t count, struct codes *codes, uint32_t shard, uint32_t index,
                              struct imv_series **series, struct imv_error *err) {

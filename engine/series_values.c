@@ -1,4 +1,5 @@
-/* series_values.c - the interned values of a tag key. Codes are dense; those of values that are gone are given out again. */
+/* series_values.c - the interned values of a tag key. Codes are dense; those of values that are gone are given out
+ * again. */
 #include "engine/catalog_internal.h"
 
 #include "storage/base/assert.h"

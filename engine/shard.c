@@ -140,8 +140,8 @@ static bool has_frozen(struct imv_shard *shard) {
     return frozen;
 }
 
-/* Since when there is something worth freezing, which there is. Deletions get old, too: what they hide leaves the disk only
- * after a flush. */
+/* Since when there is something worth freezing, which there is. Deletions get old, too: what they hide leaves the disk
+ * only after a flush. */
 static int64_t unfrozen_since_ns(const struct imv_shard *shard) {
     if (!active_has_rows(shard)) return shard->deletions_since_ns;
     if (shard->deletions_unfrozen == 0 || shard->active_since_ns < shard->deletions_since_ns) {
@@ -222,8 +222,8 @@ static bool group_apply_deletion(struct imv_shard *shard, struct group *group) {
     return true;
 }
 
-/* Applies the rows of the group's first batch that are not applied yet, some at a time: their memory is asked for before
- * the first of them is written. */
+/* Applies the rows of the group's first batch that are not applied yet, some at a time: their memory is asked for
+ * before the first of them is written. */
 static bool batch_apply(struct imv_shard *shard, struct group *group) {
     const struct imv_row *rows[ROWS_AT_ONCE];
     for (;;) {

@@ -24,8 +24,9 @@ static struct imv_snapshot *snapshot_new(struct imv_engine *engine) {
 
 /* A deletion is listed after the sequence of the rows that it hides is published.
  *
- * The heads that are listed hold every row up to the sequence that is not in the parts of the same moment: rows leave the
- * list of heads and enter that of parts under the same lock, and a row's head is listed before its sequence is published. */
+ * The heads that are listed hold every row up to the sequence that is not in the parts of the same moment: rows leave
+ * the list of heads and enter that of parts under the same lock, and a row's head is listed before its sequence is
+ * published. */
 static void shard_pin(const struct imv_engine_shard *state, struct imv_snapshot_shard *pinned) {
     pinned->heads_count = state->heads_count;
     for (uint32_t i = 0; i < state->heads_count; i++) {

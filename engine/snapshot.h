@@ -1,9 +1,9 @@
 /* snapshot.h - one consistent view of everything that is durable.
  *
- * A snapshot pins, under one short lock: the heads of every shard with the shard's sequence and tombstones, and the list
- * of parts. A row is in it when it was made visible and not deleted before the snapshot was taken, whether it was still
- * in a head or in a chunk; never both, never neither. Taking one costs a few atomic increments; holding one costs the
- * memory of the heads that are flushed meanwhile, so holders have deadlines.
+ * A snapshot pins, under one short lock: the heads of every shard with the shard's sequence and tombstones, and the
+ * list of parts. A row is in it when it was made visible and not deleted before the snapshot was taken, whether it was
+ * still in a head or in a chunk; never both, never neither. Taking one costs a few atomic increments; holding one costs
+ * the memory of the heads that are flushed meanwhile, so holders have deadlines.
  *
  * A snapshot may be used from any thread, by several at once for reading; take and release from any.
  */

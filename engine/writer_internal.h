@@ -3,9 +3,9 @@
 
 #include "engine/writer.h"
 
-/* Appends a row of a shape of the series' label to the batch of its shard and counts it; bytes is its size with its strings,
- * a multiple of 8. The row is filled in by the caller, all of it, before the writer is used again. IMV_FULL: no batch
- * memory now. IMV_NO_MEMORY. */
+/* Appends a row of a shape of the series' label to the batch of its shard and counts it; bytes is its size with its
+ * strings, a multiple of 8. The row is filled in by the caller, all of it, before the writer is used again. IMV_FULL:
+ * no batch memory now. IMV_NO_MEMORY. */
 imv_status imv_writer_add_row(struct imv_writer *writer, struct imv_series *series, const struct imv_shape *shape,
                               size_t bytes, struct imv_row **row, struct imv_error *err);
 

@@ -36,8 +36,8 @@ void imv_arrow_release(struct imv_arrow_feed *feed, void *memory, size_t bytes) 
 
 /* ---- life ---- */
 
-/* Puts the memory of messages where the next stream finds it. Fresh memory costs a page fault for every 4 KiB, a tenth of
- * what a small request costs. */
+/* Puts the memory of messages where the next stream finds it. Fresh memory costs a page fault for every 4 KiB, a tenth
+ * of what a small request costs. */
 static void leave_message(struct imv_arrow_feed *feed) {
     struct imv_arrow_spare *spare = feed->options.spare;
     size_t bytes = feed->message_capacity;

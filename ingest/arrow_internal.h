@@ -1,12 +1,12 @@
 /* arrow_internal.h - what arrow*.c share. Nobody else includes it.
  *
- * Rows are worked on in slices of ARROW_SLICE_ROWS of a batch. For a slice each column is brought into one form: of a tag
- * or label codes, of a field or time cells (for text: views), with a bit for each row that has a value. Integers and
- * doubles of 64 bits are used where they lie. A slice that the writer has no room for stays prepared; the next call goes
- * on with its next row.
+ * Rows are worked on in slices of ARROW_SLICE_ROWS of a batch. For a slice each column is brought into one form: of a
+ * tag or label codes, of a field or time cells (for text: views), with a bit for each row that has a value. Integers
+ * and doubles of 64 bits are used where they lie. A slice that the writer has no room for stays prepared; the next call
+ * goes on with its next row.
  *
- * A code stands for one text in one column of this stream, whatever dictionary it came in, so that tables that are keyed by
- * codes outlive dictionaries. Codes are forgotten all together (imv_arrow_forget).
+ * A code stands for one text in one column of this stream, whatever dictionary it came in, so that tables that are
+ * keyed by codes outlive dictionaries. Codes are forgotten all together (imv_arrow_forget).
  */
 #pragma once
 
@@ -177,8 +177,8 @@ static inline struct imv_str imv_arrow_text_at(const char *offsets, uint8_t bits
     }
     return (struct imv_str){bytes + from, end - from};
 }
-/* Prepares rows [from, from + rows) of the column for the slice; from is a multiple of 64. IMV_INVALID: an index that the
- * dictionary does not have. IMV_FULL: the tables of texts are full. */
+/* Prepares rows [from, from + rows) of the column for the slice; from is a multiple of 64. IMV_INVALID: an index that
+ * the dictionary does not have. IMV_FULL: the tables of texts are full. */
 imv_status imv_arrow_column_slice(struct imv_arrow_feed *feed, struct arrow_column *column, uint64_t from, size_t rows,
                                   struct imv_error *err);
 
@@ -186,8 +186,8 @@ imv_status imv_arrow_column_slice(struct imv_arrow_feed *feed, struct arrow_colu
 void imv_arrow_series_find(struct imv_arrow_feed *feed);
 /* Forgets the series of the stream, and looks up those of the slice again, when some were removed. */
 void imv_arrow_series_check(struct imv_arrow_feed *feed);
-/* Finds or makes the series of a row of the slice, and its label; a series that is refused leaves no new label behind. Errors
- * are the row's. */
+/* Finds or makes the series of a row of the slice, and its label; a series that is refused leaves no new label behind.
+ * Errors are the row's. */
 imv_status imv_arrow_series_make(struct imv_arrow_feed *feed, size_t row, struct imv_str label, struct imv_error *err);
 
 /* Takes a record batch; then imv_arrow_rows_run until it is done. */

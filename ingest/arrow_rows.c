@@ -1,8 +1,8 @@
 /* From slices to rows in the writer.
  *
- * A run is a stretch of rows with one label and one set of fields. Before anything of a run is made in the catalog it is
- * known that its fields can be of the label; then each row's series is found or made, then the fields and the shape. So a
- * row that is refused leaves nothing behind. */
+ * A run is a stretch of rows with one label and one set of fields. Before anything of a run is made in the catalog it
+ * is known that its fields can be of the label; then each row's series is found or made, then the fields and the shape.
+ * So a row that is refused leaves nothing behind. */
 #include "ingest/arrow_internal.h"
 #include "storage/base/assert.h"
 #include "storage/base/hash.h"
@@ -261,8 +261,8 @@ static imv_status cut_row(struct imv_arrow_feed *feed, const struct run *run, co
     return IMV_OK;
 }
 
-/* Writes the rows [from, to) of the run until one is not taken, *next. *room is false when that is for want of room; what is
- * returned otherwise refuses row *next. */
+/* Writes the rows [from, to) of the run until one is not taken, *next. *room is false when that is for want of room;
+ * what is returned otherwise refuses row *next. */
 static imv_status put_rows(struct imv_arrow_feed *feed, struct run *run, size_t from, size_t to, size_t *next,
                            bool *room, struct imv_error *err) {
     const struct arrow_slice *slice = feed->slice;

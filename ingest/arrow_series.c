@@ -114,8 +114,8 @@ static void remember(struct imv_arrow_feed *feed, size_t row, struct imv_series 
 
 /* ---- series that this stream has not met ---- */
 
-/* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, whose key has no
- * line feed, and none of remote write's, where it would begin with a label that has no name:
+/* Appends the key of a row in the writer's cache of series, which outlives the stream. It is no line's, whose key has
+ * no line feed, and none of remote write's, where it would begin with a label that has no name:
  *     0a 00 label (00 key 00 value)*
  * False: the row has a text that cannot be one, or no label, or more than a line may have, or there is no memory. */
 static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
@@ -145,7 +145,8 @@ static bool put_raw(struct imv_arrow_feed *feed, size_t row) {
     return !raw->failed;
 }
 
-/* Asks the writer for the next rows that are not known from `*row` on, several at once for their cache misses to overlap. */
+/* Asks the writer for the next rows that are not known from `*row` on, several at once for their cache misses to
+ * overlap. */
 static void ask_writer(struct imv_arrow_feed *feed, size_t *row) {
     struct arrow_slice *slice = feed->slice;
     size_t rows[IMV_WRITER_FIND_MAX], ends[IMV_WRITER_FIND_MAX], count = 0, begin = 0;

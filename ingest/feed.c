@@ -177,8 +177,8 @@ static bool write_known(struct imv_feed *feed, const char *text, size_t key_end,
     return true;
 }
 
-/* Takes lines that were found, as many as the writer has room for; returns how many. Those that turn out not to be known
- * go the way of all lines. */
+/* Takes lines that were found, as many as the writer has room for; returns how many. Those that turn out not to be
+ * known go the way of all lines. */
 static size_t take_found(struct imv_feed *feed, const struct imv_line_spans *spans, const struct imv_line_span *found,
                          size_t count, int64_t now) {
     struct imv_str keys[IMV_WRITER_FIND_MAX];
@@ -228,7 +228,8 @@ static size_t take_lines(struct imv_feed *feed, const char *bytes, size_t size, 
     imv_line_spans_init(&spans, bytes, size);
     while (done < size || (final && feed->skipping)) {
         if (!imv_writer_has_room(feed->writer)) return done;
-        /* A line that is followed byte by byte, or that has passed what is simple, is not looked at from its start again. */
+        /* A line that is followed byte by byte, or that has passed what is simple, is not looked at from its start
+         * again. */
         if (!feed->skipping && feed->scan.flags == 0 && feed->scan.scanned <= IMV_LINE_SIMPLE_BYTES_MAX) {
             size_t former = done;
             done = take_simple(feed, &spans, done, now);

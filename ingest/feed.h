@@ -10,9 +10,10 @@
  *
  *     bytes -> spans of up to 16 lines -> their series at once -> fields straight into the row
  *
- * A line is parsed whole before anything of it reaches the catalog, so that a line with a syntax error leaves no trace: no
- * series, no field whose type a later good line would contradict. A line that contradicts the catalog itself (a field of
- * another type) may leave what stands before the contradiction: a series without rows, which is not shown, and fields.
+ * A line is parsed whole before anything of it reaches the catalog, so that a line with a syntax error leaves no trace:
+ * no series, no field whose type a later good line would contradict. A line that contradicts the catalog itself (a
+ * field of another type) may leave what stands before the contradiction: a series without rows, which is not shown, and
+ * fields.
  */
 #pragma once
 
@@ -44,7 +45,7 @@ void imv_feed_init(struct imv_feed *feed, struct imv_writer *writer, const struc
                    enum imv_precision precision);
 
 /* Takes complete lines from [bytes, bytes + size) and returns how many bytes are done; with final, the rest counts as a
- * line too. Stops early (returning less) when the writer has no room: the caller pauses and offers the rest again. Lines
- * without a timestamp get the clock's time at this call, cut to the precision. Leaves at most IMV_LINE_BYTES_MAX bytes
- * when the writer had room: of a longer line what is there is dropped, and the line counts as refused. */
+ * line too. Stops early (returning less) when the writer has no room: the caller pauses and offers the rest again.
+ * Lines without a timestamp get the clock's time at this call, cut to the precision. Leaves at most IMV_LINE_BYTES_MAX
+ * bytes when the writer had room: of a longer line what is there is dropped, and the line counts as refused. */
 size_t imv_feed_take(struct imv_feed *feed, const char *bytes, size_t size, bool final);

@@ -14,8 +14,9 @@
  *
  * When the writer has no room the connection is not read: TCP holds the client back.
  *
- * One struct imv_ilp a shard, used by the shard's thread only, on the shard's writer. A connection lands on any loop, so
- * the listeners' context is the array of all of them, indexed by imv_loop_index; each entry is set before its loop runs.
+ * One struct imv_ilp a shard, used by the shard's thread only, on the shard's writer. A connection lands on any loop,
+ * so the listeners' context is the array of all of them, indexed by imv_loop_index; each entry is set before its loop
+ * runs.
  */
 #pragma once
 

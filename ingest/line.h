@@ -2,13 +2,13 @@
  *
  *     measurement[,tag=value]* field=value[,field=value]* [timestamp]
  *
- * Grammar and escapes as in github.com/influxdata/line-protocol (its corpus judges this parser); where an InfluxDB server
- * is known to differ in the value it stores, the server is followed and the difference is listed in
+ * Grammar and escapes as in github.com/influxdata/line-protocol (its corpus judges this parser); where an InfluxDB
+ * server is known to differ in the value it stores, the server is followed and the difference is listed in
  * tests/unit/ingest/test_line_corpus.c. The parser is pure: it allocates nothing, keeps no state between lines, and its
  * output points into the input or into the caller's scratch.
  *
- * Limits: a line is at most IMV_LINE_BYTES_MAX bytes, 256 tags, 1,024 fields, names 1,024 bytes, string values 64 KiB; one
- * more is an error of that line that says so.
+ * Limits: a line is at most IMV_LINE_BYTES_MAX bytes, 256 tags, 1,024 fields, names 1,024 bytes, string values 64 KiB;
+ * one more is an error of that line that says so.
  */
 #pragma once
 

@@ -1,10 +1,10 @@
 /* line_known.h - the fields and the time of a line whose series is known and whose fields are, in name, order and type,
  * those of a line that the label had before: nearly every line of every source.
  *
- * Names are compared with those of the shape where they must stand, values are read by the type that they must have, and
- * cells go straight into the row of the writer's batch. Nothing is looked for, so a line costs a few nanoseconds a field.
- * Whatever is out of the ordinary (another name, an escape, a value of another form, blanks, an error) is not judged
- * here: the answer is then "not known", and line.h parses the line from its beginning.
+ * Names are compared with those of the shape where they must stand, values are read by the type that they must have,
+ * and cells go straight into the row of the writer's batch. Nothing is looked for, so a line costs a few nanoseconds a
+ * field. Whatever is out of the ordinary (another name, an escape, a value of another form, blanks, an error) is not
+ * judged here: the answer is then "not known", and line.h parses the line from its beginning.
  */
 #pragma once
 
@@ -13,8 +13,8 @@
 /* Readable bytes that must follow the line: names and digits are loaded eight at a time. */
 enum { IMV_LINE_PADDING = 16 };
 
-/* How much room a row needs for a line of so many bytes: a field is at least 4 bytes of it and takes a cell of 8, a string
- * at least 5 and takes a cell, a size of 4 and up to 7 of padding besides its text. */
+/* How much room a row needs for a line of so many bytes: a field is at least 4 bytes of it and takes a cell of 8, a
+ * string at least 5 and takes a cell, a size of 4 and up to 7 of padding besides its text. */
 static inline size_t imv_line_known_row_bytes(size_t line_bytes) {
     return (sizeof(struct imv_row) + 5 * line_bytes + 7) & ~(size_t)7;
 }

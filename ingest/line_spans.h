@@ -1,19 +1,19 @@
 /* line_spans.h - where simple lines begin and end, found 64 bytes at a time.
  *
- * A line is simple when it is whole, at most IMV_LINE_SIMPLE_BYTES_MAX long, begins with its key, has a space after the key
- * and no backslash anywhere. That is nearly every line; all others are left to line.h, which is the grammar.
+ * A line is simple when it is whole, at most IMV_LINE_SIMPLE_BYTES_MAX long, begins with its key, has a space after the
+ * key and no backslash anywhere. That is nearly every line; all others are left to line.h, which is the grammar.
  *
- * One pass classes bytes into two bitmaps, a bit a byte: `spaces`, and `events` (line feed, quote, backslash). Of a line
- * the first space ends the key, and the first event that is a line feed outside of a quoted value ends it. Commas and equals
- * signs are not mapped: who knows the series and the shape of a line compares names where they must stand
+ * One pass classes bytes into two bitmaps, a bit a byte: `spaces`, and `events` (line feed, quote, backslash). Of a
+ * line the first space ends the key, and the first event that is a line feed outside of a quoted value ends it. Commas
+ * and equals signs are not mapped: who knows the series and the shape of a line compares names where they must stand
  * (line_known.h), which asks for no positions.
  *
  *     bytes    cpu,host=a usage=1i,state="ok" 17\n
  *     spaces   ..........1...................1....
  *     events   ...........................1..1....1
  *
- * The pass runs on AVX2 when the processor has it (32 bytes a comparison), on SSE2 or plain C otherwise; all give the same
- * bits. Bytes are classed once as long as searches go forward within a window of IMV_LINE_WINDOW_BYTES.
+ * The pass runs on AVX2 when the processor has it (32 bytes a comparison), on SSE2 or plain C otherwise; all give the
+ * same bits. Bytes are classed once as long as searches go forward within a window of IMV_LINE_WINDOW_BYTES.
  */
 #pragma once
 
@@ -45,8 +45,8 @@ struct imv_line_spans {
 /* Starts with a text, which must stay as it is while spans are looked for. */
 void imv_line_spans_init(struct imv_line_spans *spans, const char *text, size_t size);
 
-/* Finds the simple lines that stand one after the other from offset at, up to found_max of them or the end of the window.
- * 0: the line at `at` is not simple, or not whole. */
+/* Finds the simple lines that stand one after the other from offset at, up to found_max of them or the end of the
+ * window. 0: the line at `at` is not simple, or not whole. */
 size_t imv_line_spans_find(struct imv_line_spans *spans, size_t at, struct imv_line_span *found, size_t found_max);
 
 /* ---- the pass, for its test ---- */

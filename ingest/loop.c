@@ -216,7 +216,8 @@ static void loop_settle(struct imv_loop *loop) {
         loop->ops->accept(listener);
     }
     loop_serve_waiting(loop);
-    /* Those that are touched meanwhile have their turn after the next wait, so that no connection holds up the others. */
+    /* Those that are touched meanwhile have their turn after the next wait, so that no connection holds up the
+     * others. */
     struct imv_link batch;
     imv_list_init(&batch);
     imv_list_move(&batch, &loop->todo);

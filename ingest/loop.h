@@ -12,10 +12,10 @@
  *
  * Receiving. An idle connection holds no buffer: its first bytes arrive in one of 64 shared buffers of 16 KiB that the
  * loop provides; bytes that are taken whole cost nothing more. A rest moves to the connection's own buffer, of 4 KiB up
- * to IMV_CONN_INPUT_BYTES, charged to the budget; a connection that fills what it is given gets the largest and receives
- * into it directly. A second without traffic shrinks the buffer to what it holds. When the budget is spent, connections
- * wait, unread, until memory comes back: not receiving is the back-pressure. Sending. Bytes are queued per connection up
- * to IMV_CONN_OUTPUT_BYTES_MAX; a peer that takes nothing within the stall time is cut.
+ * to IMV_CONN_INPUT_BYTES, charged to the budget; a connection that fills what it is given gets the largest and
+ * receives into it directly. A second without traffic shrinks the buffer to what it holds. When the budget is spent,
+ * connections wait, unread, until memory comes back: not receiving is the back-pressure. Sending. Bytes are queued per
+ * connection up to IMV_CONN_OUTPUT_BYTES_MAX; a peer that takes nothing within the stall time is cut.
  *
  * Everything belongs to the loop's thread but imv_loop_post, imv_loop_wake and imv_loop_stop.
  */
@@ -41,8 +41,8 @@ enum {
 
 struct imv_conn_handler {
     const char *name; /* protocol, for logs */
-    /* A connection was accepted. The handler sets the state (imv_conn_set_state). A failure closes it, and closed is not
-     * called. Runs on the thread of the loop that the connection was given to, which need not be the listener's. */
+    /* A connection was accepted. The handler sets the state (imv_conn_set_state). A failure closes it, and closed is
+     * not called. Runs on the thread of the loop that the connection was given to, which need not be the listener's. */
     imv_status (*open)(struct imv_conn *conn, void *listener_context);
     /* Bytes arrived: takes what it can use and returns how many. The rest is offered again with more behind it. When it
      * returns 0 with IMV_CONN_INPUT_BYTES offered, the connection is closed as a protocol error. */
@@ -110,11 +110,11 @@ struct imv_loop_message {
 };
 void imv_loop_post(struct imv_loop *loop, struct imv_loop_message *message);
 
-/* Listens on address:port (numeric IPv4 or IPv6; port 0 picks one). Each loop opens its own listener on the same address
- * with SO_REUSEPORT; accepted connections are spread over all loops of `peers` in turn, so that few bulk connections use
- * all cores. handler and context must outlive the loop and its peers. *bound_port is the real one. The loop of index 0
- * listens first, and claims the address: IMV_BUSY when anybody has it, another imvdb included. IMV_INVALID: not an
- * address. */
+/* Listens on address:port (numeric IPv4 or IPv6; port 0 picks one). Each loop opens its own listener on the same
+ * address with SO_REUSEPORT; accepted connections are spread over all loops of `peers` in turn, so that few bulk
+ * connections use all cores. handler and context must outlive the loop and its peers. *bound_port is the real one. The
+ * loop of index 0 listens first, and claims the address: IMV_BUSY when anybody has it, another imvdb included.
+ * IMV_INVALID: not an address. */
 imv_status imv_loop_listen(struct imv_loop *loop, const char *address, uint16_t port,
                            const struct imv_conn_handler *handler, void *context, uint16_t *bound_port,
                            struct imv_error *err);
@@ -132,12 +132,12 @@ const char *imv_conn_peer(const struct imv_conn *conn);
 /* Bytes that were offered to data and not consumed; valid until the handler returns. */
 struct imv_str imv_conn_rest(const struct imv_conn *conn);
 /* Queues a copy of bytes for sending. IMV_FULL when output is queued and IMV_CONN_OUTPUT_BYTES_MAX would be passed
- * (nothing of bytes is queued): wait for drained. Into an empty queue goes whatever is not larger than that. IMV_INVALID:
- * it is larger. IMV_CLOSED after a close. IMV_NO_MEMORY. */
+ * (nothing of bytes is queued): wait for drained. Into an empty queue goes whatever is not larger than that.
+ * IMV_INVALID: it is larger. IMV_CLOSED after a close. IMV_NO_MEMORY. */
 imv_status imv_conn_send(struct imv_conn *conn, const void *bytes, size_t size);
 /* Whether size more bytes, in any number of sends, should be queued now: for streams of output, which ask before each
- * piece. False, and drained follows, when IMV_CONN_OUTPUT_BYTES_MAX would be passed, or IMV_CONN_OUTPUT_BYTES_FREE while
- * the budget is spent. With nothing queued it is true. */
+ * piece. False, and drained follows, when IMV_CONN_OUTPUT_BYTES_MAX would be passed, or IMV_CONN_OUTPUT_BYTES_FREE
+ * while the budget is spent. With nothing queued it is true. */
 bool imv_conn_may_send(struct imv_conn *conn, size_t size);
 /* Bytes queued and not yet taken by the kernel. */
 size_t imv_conn_unsent(const struct imv_conn *conn);

@@ -61,8 +61,8 @@ static inline void imv_list_move(struct imv_link *to, struct imv_link *from) {
 enum {
     IMV_SHARED_BYTES = 16 * 1024, /* one shared receive buffer: a request or a batch of lines mostly fits */
     IMV_SHARED_COUNT = 64,        /* of a loop; a power of two, as io_uring wants its buffer ring */
-    /* The timer wheel: a tenth of a second is as exact as time-outs of seconds need to be; one turn of it is 51 s, so an
-     * idle connection is looked at about once a minute. */
+    /* The timer wheel: a tenth of a second is as exact as time-outs of seconds need to be; one turn of it is 51 s, so
+     * an idle connection is looked at about once a minute. */
     IMV_WHEEL_TICK_NS = 100 * 1000 * 1000,
     IMV_WHEEL_SLOTS = 512,
 };

@@ -94,8 +94,9 @@ static bool read_label(struct imv_str bytes, struct imv_tag *tag) {
     return true;
 }
 
-/* The fields of a series up to its first that is no label, or to the limit: as they stand they are the key of the series
- * cache. Keys of line protocol never begin with a line feed, and these all do (tag 0x0a), so the two cannot meet. */
+/* The fields of a series up to its first that is no label, or to the limit: as they stand they are the key of the
+ * series cache. Keys of line protocol never begin with a line feed, and these all do (tag 0x0a), so the two cannot
+ * meet. */
 static struct imv_str find_labels(struct imv_str series) {
     const uint8_t *at = begin_of(series), *end = end_of(series);
     struct wire_field field;
@@ -279,8 +280,8 @@ static imv_status take_series_field(struct imv_prometheus *prometheus, struct im
     }
 }
 
-/* Goes on in one series. Whoever comes back to it finds it again by its labels: no pointer into the catalog is kept from
- * one turn to the next. */
+/* Goes on in one series. Whoever comes back to it finds it again by its labels: no pointer into the catalog is kept
+ * from one turn to the next. */
 static imv_status take_series(struct imv_prometheus *prometheus, struct imv_str bytes, const uint8_t *stop) {
     struct imv_str labels = find_labels(bytes);
     struct imv_series *series = NULL;

@@ -1,7 +1,7 @@
 /* column.h - values of many rows at once: typed columns, and the batch of rows that operators pass on.
  *
- * A column holds one slot's values for all rows of a batch. When they are of one type they are 64-bit cells, as chunks and
- * cursors have them, so that a sample's field goes from the decoder to a kernel or a printer without being touched;
+ * A column holds one slot's values for all rows of a batch. When they are of one type they are 64-bit cells, as chunks
+ * and cursors have them, so that a sample's field goes from the decoder to a kernel or a printer without being touched;
  * otherwise they are struct imv_value. A constant column has one cell that stands for every row.
  *
  *     kind                        a row's value
@@ -14,9 +14,9 @@
  *
  * A cell of UINTEGER may be small enough for an INTEGER; imv_column_value gives the value its one form.
  *
- * Who owns what: a column is a view. Cells belong to the batch's arena, to the cursor behind a scan, or to the statement,
- * all of which outlive the batch. A batch belongs to the operator that made it and holds until that operator is asked
- * for the next one; operators on the way add columns to it and shrink it, in place. One thread.
+ * Who owns what: a column is a view. Cells belong to the batch's arena, to the cursor behind a scan, or to the
+ * statement, all of which outlive the batch. A batch belongs to the operator that made it and holds until that operator
+ * is asked for the next one; operators on the way add columns to it and shrink it, in place. One thread.
  */
 #pragma once
 

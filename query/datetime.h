@@ -2,8 +2,8 @@
  *
  * A sample's time is an int64 of nanoseconds since 1970 UTC: 1677-09-21 to 2262-04-11. Its text is RFC 3339 in UTC with
  * all nine digits, 30 bytes, always: 2026-01-01T00:00:00.000000000Z. A duration is an int64 of nanoseconds; its text is
- * ISO 8601 in hours, minutes and seconds (PT36H, PT0.25S), each part of a negative one with its sign (PT-1H-30M): days of
- * 24 h are not told apart from hours.
+ * ISO 8601 in hours, minutes and seconds (PT36H, PT0.25S), each part of a negative one with its sign (PT-1H-30M): days
+ * of 24 h are not told apart from hours.
  *
  * Everything here is pure computation; any thread.
  */
@@ -47,9 +47,9 @@ struct imv_time_printer {
 void imv_time_printer_init(struct imv_time_printer *printer);
 void imv_time_printer_print(struct imv_time_printer *printer, char *to, int64_t ns);
 
-/* Reads YYYY-MM-DD, or that with Thh:mm[:ss[.fraction]] (T, t or a space) and Z or an offset +hh:mm, +hhmm or +hh. Without
- * an offset it is UTC. False: it is something else, no such date, more than nine digits of fraction, or it does not
- * fit. */
+/* Reads YYYY-MM-DD, or that with Thh:mm[:ss[.fraction]] (T, t or a space) and Z or an offset +hh:mm, +hhmm or +hh.
+ * Without an offset it is UTC. False: it is something else, no such date, more than nine digits of fraction, or it does
+ * not fit. */
 bool imv_time_parse(struct imv_str text, int64_t *ns);
 
 /* Reads Z or an offset as above, the whole text. */
@@ -58,9 +58,10 @@ bool imv_offset_parse(struct imv_str text, int *seconds);
 /* Returns the bytes written, at most IMV_DURATION_BYTES_MAX. */
 size_t imv_duration_print(char *to, int64_t ns);
 
-/* Reads ISO 8601 durations of weeks, days, hours, minutes and seconds (P1DT2H, PT0.25S, -PT5M, PT-5M), the last part with
- * a fraction. Months and years have no fixed length: false, as for anything else. */
+/* Reads ISO 8601 durations of weeks, days, hours, minutes and seconds (P1DT2H, PT0.25S, -PT5M, PT-5M), the last part
+ * with a fraction. Months and years have no fixed length: false, as for anything else. */
 bool imv_duration_parse(struct imv_str text, int64_t *ns);
 
-/* The start of the bucket of width ns (above 0) that holds time; buckets are aligned to origin. Saturates at the ends. */
+/* The start of the bucket of width ns (above 0) that holds time; buckets are aligned to origin. Saturates at the
+ * ends. */
 int64_t imv_time_bucket(int64_t time, int64_t width, int64_t origin);

@@ -1,7 +1,7 @@
 /* exec.h - what one running statement shares: its snapshot, memory, clock, parameters, and the way it ends early.
  *
- * imv_query_run makes one, on its stack, after binding, and every operator and function is handed a pointer. It is used by
- * the query's thread only.
+ * imv_query_run makes one, on its stack, after binding, and every operator and function is handed a pointer. It is used
+ * by the query's thread only.
  *
  * Memory: everything that a statement holds is charged to `budget` (through arenas, or imv_exec_take for what malloc
  * gives). A spent budget ends the statement with IMV_FULL. `arena` lives as long as the statement; what belongs to a

@@ -1,8 +1,8 @@
 /* expr.h - expressions made ready to run, and their evaluation over batches of rows.
  *
- * imv_compile turns a bound tree of ast.h into nodes of its own: slots are resolved, parameters and everything that needs
- * no row is computed, constant patterns are compiled, and reads of a pattern variable's properties become reads of a slot
- * of their own (twin.h), so that h.usage_user is read once per twin and batch however often it is written.
+ * imv_compile turns a bound tree of ast.h into nodes of its own: slots are resolved, parameters and everything that
+ * needs no row is computed, constant patterns are compiled, and reads of a pattern variable's properties become reads
+ * of a slot of their own (twin.h), so that h.usage_user is read once per twin and batch however often it is written.
  *
  * There are two evaluators of one meaning:
  *   - imv_code_column works on a whole batch, node by node: comparisons, arithmetic and logic on typed columns run in the

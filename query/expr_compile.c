@@ -331,7 +331,8 @@ static bool is_foldable(const struct imv_code *code) {
     return true;
 }
 
-/* What a node inherits from its arguments and adds itself. Constants among them may make it safer than its tree says. */
+/* What a node inherits from its arguments and adds itself. Constants among them may make it safer than its tree
+ * says. */
 static void derive_flags(struct imv_code *code) {
     code->can_fail = node_can_fail(code->expr) && code->kind != IMV_CODE_LIST;
     if (code->kind == IMV_CODE_BINARY && code->expr->binary.op == IMV_BINARY_IN) {

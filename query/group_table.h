@@ -1,8 +1,8 @@
 /* group_table.h - groups of equal keys: the hash table under aggregation and DISTINCT.
  *
- * Keys are compared by the order of values (value.h): null equals null, NaN equals NaN, 1 equals 1.0. A group is one piece
- * of the table's arena: its keys, copied, and payload_bytes of zeros for its owner, aligned to 16. Groups stay where they
- * are and keep the order in which they came.
+ * Keys are compared by the order of values (value.h): null equals null, NaN equals NaN, 1 equals 1.0. A group is one
+ * piece of the table's arena: its keys, copied, and payload_bytes of zeros for its owner, aligned to 16. Groups stay
+ * where they are and keep the order in which they came.
  *
  *     slots: open addressing, linear probing, at most 7/8 full      [hash | group] [hash | group] ...
  *
@@ -36,7 +36,8 @@ void imv_group_table_release(struct imv_group_table *table);
 /* Hash of a key in a list of keys: start with the statement's seed, go on with the result. */
 uint64_t imv_group_hash(const struct imv_value *keys, uint32_t count, uint64_t seed);
 
-/* The group of these keys, made when there is none (*added). hash is imv_group_hash of all keys under exec->hash_seed. */
+/* The group of these keys, made when there is none (*added). hash is imv_group_hash of all keys under
+ * exec->hash_seed. */
 imv_status imv_group_table_find(struct imv_group_table *table, const struct imv_value *keys, uint64_t hash,
                                 struct imv_group **group, bool *added);
 

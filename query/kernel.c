@@ -73,8 +73,8 @@ void imv_kernel_buckets(const uint64_t *times, size_t count, int64_t width, uint
     uint64_t start = 0, span = (uint64_t)width;
     bool known = false;
     for (size_t i = 0; i < count; i++) {
-        /* In the bucket of the row before, or in the next one: no division. Differences wrap to large numbers when times
-         * fall, and the bucket is found anew. */
+        /* In the bucket of the row before, or in the next one: no division. Differences wrap to large numbers when
+         * times fall, and the bucket is found anew. */
         uint64_t distance = times[i] - start;
         if (!known || distance >= span) {
             bool next = known && distance - span < span && (int64_t)times[i] >= (int64_t)start;

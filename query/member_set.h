@@ -1,8 +1,8 @@
 /* member_set.h - IN over a constant list: the list as a hash table, made once per statement.
  *
- * Only of lists whose items can be told apart by their hash: numbers, strings, booleans, durations, nulls. The set refers
- * to the list's items and lives, like them, as long as the statement. The answers are those of imv_value_equal with each
- * item, three-valued: what is not found among items that include null is unknown.
+ * Only of lists whose items can be told apart by their hash: numbers, strings, booleans, durations, nulls. The set
+ * refers to the list's items and lives, like them, as long as the statement. The answers are those of imv_value_equal
+ * with each item, three-valued: what is not found among items that include null is unknown.
  */
 #pragma once
 

@@ -104,7 +104,8 @@ static struct decimal shortest(uint64_t fraction, int biased) {
 }
 
 /* Values with up to three decimals, as most measurements are. Below 10^15 a decimal is the only one of its length that
- * reads as a given double, and the division is correctly rounded: when it gives the number back, these are its digits. */
+ * reads as a given double, and the division is correctly rounded: when it gives the number back, these are its
+ * digits. */
 static bool few_decimals(double number, struct decimal *decimal) {
     static const double scales[] = {1, 10, 100, 1000};
     for (int decimals = 0; decimals <= 3; decimals++) {
@@ -126,8 +127,8 @@ static char *put_exponent(char *at, int exponent) {
     return at + imv_integer_print(at, exponent);
 }
 
-/* digits as text of `count` bytes, and where the point belongs: behind `point` digits, before all of them when 0, and so
- * on. */
+/* digits as text of `count` bytes, and where the point belongs: behind `point` digits, before all of them when 0, and
+ * so on. */
 static char *put_decimal(char *at, uint64_t digits, int count, int point) {
     if (point > 17 || point < -4) {
         char text[20];

@@ -1,8 +1,8 @@
 /* parameters.h - a JSON object as the parameters of a statement.
  *
  * Numbers without point and exponent are integers and must fit 64 bits with a sign, all others are doubles; arrays are
- * lists, objects maps. A time is given as a string or as integer nanoseconds and becomes one where the statement uses it
- * as one.
+ * lists, objects maps. A time is given as a string or as integer nanoseconds and becomes one where the statement uses
+ * it as one.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* plan.h - the tree of operators that answers a statement, before it runs.
  *
- * imv_plan_statement turns the clauses of a bound statement into operators, one after the other, as they are written; the
- * rules of opt/ then rearrange them; ops/ runs what is left. A plan refers to the statement's expressions and adds a few
- * of its own; it lives in the statement's arena and is the same for EXPLAIN and for running.
+ * imv_plan_statement turns the clauses of a bound statement into operators, one after the other, as they are written;
+ * the rules of opt/ then rearrange them; ops/ runs what is left. A plan refers to the statement's expressions and adds
+ * a few of its own; it lives in the statement's arena and is the same for EXPLAIN and for running.
  *
  *     TwinScan    for each row: the twins with a label that meet the conditions       MATCH
  *     Optional    for each row: the rows of an inner plan, or one with nulls          OPTIONAL MATCH
@@ -57,8 +57,8 @@ struct imv_plan_item {
     bool uses_window; /* of a grouping key: Fill computes it again for the windows it makes */
 };
 
-/* What the tags of a twin must be: a tree that the catalog's index answers (struct imv_tag_selector). Each leaf is about
- * one tag; NOT stands in leaves only. A leaf holds where its predicate is true: null is not. */
+/* What the tags of a twin must be: a tree that the catalog's index answers (struct imv_tag_selector). Each leaf is
+ * about one tag; NOT stands in leaves only. A leaf holds where its predicate is true: null is not. */
 enum imv_plan_tags_kind {
     IMV_PLAN_TAGS_AND,
     IMV_PLAN_TAGS_OR,
@@ -142,8 +142,8 @@ struct imv_plan {
             uint32_t *time_slots;               /* per aggregate: the time of its samples, UINT32_MAX: none */
             /* Per aggregate, when it is given buckets: the scan's field, UINT32_MAX for rows. Else NULL. */
             const uint32_t *bucket_fields;
-            /* The Top above keeps only groups of the newest windows: as soon as windows from some time on have skip + limit
-             * groups, older ones need not be read. NULL: all must. skip may be NULL. */
+            /* The Top above keeps only groups of the newest windows: as soon as windows from some time on have skip +
+             * limit groups, older ones need not be read. NULL: all must. skip may be NULL. */
             const struct imv_expr *recent_skip, *recent_limit;
             uint32_t aggregates_count;
         } aggregate;

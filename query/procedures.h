@@ -1,8 +1,8 @@
 /* procedures.h - what CALL calls: tables about the server, one row each in the table of procedures.c.
  *
- * A procedure is a function of values (fn/functions.h) whose result is a list of rows, each a list with a value for each
- * column; CALL unwinds it. The rows are made at once, charged to the statement, so a procedure is for tables that fit a
- * query's memory. Names are compared without regard to case.
+ * A procedure is a function of values (fn/functions.h) whose result is a list of rows, each a list with a value for
+ * each column; CALL unwinds it. The rows are made at once, charged to the statement, so a procedure is for tables that
+ * fit a query's memory. Names are compared without regard to case.
  *
  * To add one: a function and a row in procedures.c.
  */

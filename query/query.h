@@ -3,8 +3,8 @@
  *     imv_query_run = parse -> bind -> plan -> optimize -> execute, on the calling thread, against one snapshot.
  *
  * A query has a deadline, a memory budget and can be cancelled from another thread; each ends it within 100 ms with an
- * error that says so. Results are pushed into a sink in batches of typed columns; a sink that blocks (a slow client) pauses the query, a
- * sink that fails ends it.
+ * error that says so. Results are pushed into a sink in batches of typed columns; a sink that blocks (a slow client)
+ * pauses the query, a sink that fails ends it.
  */
 #pragma once
 
@@ -70,8 +70,8 @@ struct imv_query_statistics {
 };
 
 /* Where rows go. Functions return false to end the query (client gone, answer too large). Called on the query's thread:
- * begin once, rows any number of times, end once; when the query fails no call follows the failure. sink/sink.h has sinks
- * that write JSON, NDJSON and CSV. */
+ * begin once, rows any number of times, end once; when the query fails no call follows the failure. sink/sink.h has
+ * sinks that write JSON, NDJSON and CSV. */
 struct imv_query_sink {
     bool (*begin)(struct imv_query_sink *sink, const struct imv_str *columns, size_t count);
     /* rows x count values, column by column, valid during the call; imv_column_value reads one. */
@@ -80,6 +80,7 @@ struct imv_query_sink {
 };
 
 /* Runs one statement. On failure error is filled and the status is IMV_INVALID (the statement is wrong), IMV_TIMEOUT,
- * IMV_CANCELLED, IMV_FULL (memory), IMV_CORRUPT, IMV_IO. begin may have been called before. Any thread but a shard's. */
+ * IMV_CANCELLED, IMV_FULL (memory), IMV_CORRUPT, IMV_IO. begin may have been called before. Any thread but a
+ * shard's. */
 imv_status imv_query_run(struct imv_engine *engine, const struct imv_query_request *request,
                          struct imv_query_sink *sink, struct imv_query_error *error);

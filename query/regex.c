@@ -7,7 +7,8 @@
 #include <pcre2.h>
 #include <stdlib.h>
 
-/* 1,000,000 steps are about 20 ms; the heap is for backtracking, in KiB. A pattern of 4 KiB says all that one can mean. */
+/* 1,000,000 steps are about 20 ms; the heap is for backtracking, in KiB. A pattern of 4 KiB says all that one can
+ * mean. */
 enum { MATCH_STEPS_MAX = 1000 * 1000, MATCH_HEAP_KIB = 1024, PATTERN_BYTES_MAX = 4096 };
 
 struct imv_regex {

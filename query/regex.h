@@ -1,7 +1,8 @@
 /* regex.h - the operator =~ over PCRE2, with limits.
  *
  * The whole string must match, as in openCypher. Patterns are UTF-8; matching counts steps and gives up at a limit, so
- * that a pattern made to backtrack for ever ends in an error instead. A constant pattern is compiled once per statement.
+ * that a pattern made to backtrack for ever ends in an error instead. A constant pattern is compiled once per
+ * statement.
  */
 #pragma once
 

@@ -4,9 +4,9 @@
  * as a scalar is its newest value in the snapshot, which costs a read through a cursor. Cursors are made once per label
  * and set of fields, and kept until the statement ends.
  *
- * Properties of pattern variables are read by column: all that the query names of one variable are one group, filled for
- * a whole batch at a time, with one cursor read per twin. Whatever else evaluates to a twin (an element of a collected
- * list) is read one property at a time.
+ * Properties of pattern variables are read by column: all that the query names of one variable are one group, filled
+ * for a whole batch at a time, with one cursor read per twin. Whatever else evaluates to a twin (an element of a
+ * collected list) is read one property at a time.
  *
  * The query's thread only.
  */

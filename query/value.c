@@ -103,7 +103,8 @@ bool imv_value_copy(struct imv_arena *arena, const struct imv_value *value, stru
 
 static int order_of(int64_t a, int64_t b) { return (a > b) - (a < b); }
 
-/* An integer against a double that is not NaN, exactly: the double's whole part first, then what is behind the point. */
+/* An integer against a double that is not NaN, exactly: the double's whole part first, then what is behind the
+ * point. */
 static int compare_integer_float(int64_t a, double b) {
     if (b >= 0x1p63) return -1;
     if (b < -0x1p63) return 1;

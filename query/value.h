@@ -16,8 +16,8 @@
  *     MAP        entries   entries, in the order they were given; no key twice
  *     TWIN                 twin
  *
- * Unsigned fields keep their exact values: a number above 2^63 - 1 appears only when an unsigned field brought it in, and
- * arithmetic with it is exact as long as the result fits 64 bits, signed or unsigned; otherwise it is an overflow.
+ * Unsigned fields keep their exact values: a number above 2^63 - 1 appears only when an unsigned field brought it in,
+ * and arithmetic with it is exact as long as the result fits 64 bits, signed or unsigned; otherwise it is an overflow.
  *
  * There are three ways to compare, as in openCypher:
  *   - equality (=): three-valued, null is unknown, NaN equals nothing;

@@ -1,9 +1,9 @@
 /* workers.h - the threads that help running queries, shared by all of them.
  *
  * A query runs on a thread of its own and hands parts of its work to these; their number is fixed, so that many queries
- * at once do not multiply threads. Tasks wait in one queue, in order. A task is a short piece of work (some milliseconds)
- * and is submitted again for the next one, so queries take turns. A query never depends on them: what no thread has begun
- * it does itself (ops/scan_lanes.h).
+ * at once do not multiply threads. Tasks wait in one queue, in order. A task is a short piece of work (some
+ * milliseconds) and is submitted again for the next one, so queries take turns. A query never depends on them: what no
+ * thread has begun it does itself (ops/scan_lanes.h).
  *
  * The threads have a lower priority than those that take in rows (nice, SCHED_BATCH): when both want a core, ingestion
  * has three quarters of it and is not made to wait for a query's time slice when it wakes up.
@@ -29,7 +29,8 @@ struct imv_worker_task {
 };
 
 /* threads: 0..IMV_WORKERS_MAX. patience_ns: how long a query works alone before it asks for help; waking a thread costs
- * about 50 us, so less than some times that is not worth it. IMV_NO_MEMORY; threads that cannot be started are left out. */
+ * about 50 us, so less than some times that is not worth it. IMV_NO_MEMORY; threads that cannot be started are left
+ * out. */
 imv_status imv_workers_new(uint32_t threads, int64_t patience_ns, struct imv_workers **workers, struct imv_error *err);
 /* When no task is submitted any more. NULL is allowed. */
 void imv_workers_free(struct imv_workers *workers);

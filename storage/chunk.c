@@ -5,25 +5,27 @@
  *     | u8     | u8    | varint   |       | varint    |            |         |            | u64      |
  *     +--------+-------+----------+-------+-----------+------------+---------+------------+----------+------ - -
  *
- * format: 0xc3, all vectors but the last have IMV_VECTOR_ROWS rows, each is one span, and cut is empty; or 0xc4, where cut
- * says of each vector how many rows and spans it has:
+ * format: 0xc3, all vectors but the last have IMV_VECTOR_ROWS rows, each is one span, and cut is empty; or 0xc4, where
+ * cut says of each vector how many rows and spans it has:
  *
  *     number of vectors V: varint | V times, u16: rows - 1 (bits 0-9), spans - 1 (bits 10-15)
  *
- * The checksum is the XXH3-64 of all before it. shape: how many bytes, less 1, a data end takes in this chunk (bits 0-1);
- * how many bytes a statistics end takes, 0 for none (bits 2-3); how column ids stand there (bits 4-5): 0 the first as a
- * varint, the others follow it one by one, or each in 1, 2 or 4 bytes (1, 2, 3); WHOLE (bit 6). Column ids rise strictly.
+ * The checksum is the XXH3-64 of all before it. shape: how many bytes, less 1, a data end takes in this chunk (bits
+ * 0-1); how many bytes a statistics end takes, 0 for none (bits 2-3); how column ids stand there (bits 4-5): 0 the
+ * first as a varint, the others follow it one by one, or each in 1, 2 or 4 bytes (1, 2, 3); WHOLE (bit 6). Column ids
+ * rise strictly.
  *
  * Entries: one for each vector of the timestamps, then for each vector of the first column, and so on.
  *
  *     | codec: 4 bits, some rows have no value: 1 bit, type: 3 bits | checksum u32 | end of its data | of its statistics |
  *
- * The ends count from the start of `data` and of `statistics`; a piece starts where the one before ends. The checksum is
- * the low half of the XXH3-64 of the data piece. All hashes are seeded with that of the chunk's identity, data pieces
- * with the entry's number added, so that pieces cannot trade places.
+ * The ends count from the start of `data` and of `statistics`; a piece starts where the one before ends. The checksum
+ * is the low half of the XXH3-64 of the data piece. All hashes are seeded with that of the chunk's identity, data
+ * pieces with the entry's number added, so that pieces cannot trade places.
  *
- * What is fixed would be most of a small chunk, so there are two shorter forms, of one vector each. A WHOLE chunk, whose
- * data are few, has one checksum for everything, the low half of the XXH3-64, as its last 4 bytes; its entries have none:
+ * What is fixed would be most of a small chunk, so there are two shorter forms, of one vector each. A WHOLE chunk,
+ * whose data are few, has one checksum for everything, the low half of the XXH3-64, as its last 4 bytes; its entries
+ * have none:
  *
  *     | format 0xc3 | shape | rows - 1 | columns C | column ids | entries | statistics | data | checksum u32 |
  *
@@ -36,9 +38,9 @@
  *                 u8 1 (the first run has values) or 2 (it has none) | runs: varint | block of run lengths less 1
  *
  * Statistics of a timestamp vector: distance of its first from the chunk's start (varint; left out for vector 0), then
- * of its last from its first (varint), then for each of its spans but the last: rows, distance of its last from its first,
- * and of the next span's first from that (varints). Those of a column's vector: of each span but the last how many bytes
- * they are (u8) and they, then those of the last: see chunk_statistics.h.
+ * of its last from its first (varint), then for each of its spans but the last: rows, distance of its last from its
+ * first, and of the next span's first from that (varints). Those of a column's vector: of each span but the last how
+ * many bytes they are (u8) and they, then those of the last: see chunk_statistics.h.
  */
 #include "storage/chunk.h"
 
@@ -69,7 +71,8 @@ enum {
     PIECE_CHECKSUM_BYTES = 4,
     /* Reading one column of a WHOLE chunk hashes all of it: 50 ns for 1 KiB, where finding the chunk takes 500. */
     WHOLE_DATA_BYTES_MAX = 1024,
-    /* So few rows are decoded in about the time that reading their statistics takes, which are as many bytes as they. */
+    /* So few rows are decoded in about the time that reading their statistics takes, which are as many bytes as
+     * they. */
     BRIEF_ROWS_MAX = 64,
     BRIEF_DATA_BYTES_MAX = 4096, /* of a brief chunk, which is always WHOLE */
     VALIDITY_BYTES_MAX = 1 + IMV_VECTOR_ROWS / 8,
@@ -477,7 +480,8 @@ imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timest
     imv_buffer_init(&encoder.data, out->size_max);
     imv_buffer_init(&encoder.statistics, out->size_max);
     imv_chunk_cut(timestamps, rows, &encoder.cut);
-    /* A flush of many series with a few rows each makes millions of small chunks: those are put together on the stack. */
+    /* A flush of many series with a few rows each makes millions of small chunks: those are put together on the
+     * stack. */
     struct entry small[ENTRIES_SMALL], *large = NULL;
     size_t entries_max = (columns_count + 1) * encoder.cut.vectors;
     if (entries_max > ENTRIES_SMALL) large = malloc(entries_max * sizeof *large);

@@ -1,11 +1,11 @@
 /* chunk.h - the stored form of a run of rows of one series: all its columns, sharing one timestamp column.
  *
- * Rows are in strictly rising time order. They are cut into vectors of at most IMV_VECTOR_ROWS; each column of each vector
- * is encoded on its own with the codec that makes it smallest (codec/codec.h). Lossless for every bit pattern.
+ * Rows are in strictly rising time order. They are cut into vectors of at most IMV_VECTOR_ROWS; each column of each
+ * vector is encoded on its own with the codec that makes it smallest (codec/codec.h). Lossless for every bit pattern.
  *
- * Beside a vector are statistics that answer a fully covered window without decoding. In a long chunk they are of spans, a
- * few in a vector, that are cut at hours or parts of hours where these have rows enough (chunk_cut.h): they are the
- * roll-up of the chunk.
+ * Beside a vector are statistics that answer a fully covered window without decoding. In a long chunk they are of
+ * spans, a few in a vector, that are cut at hours or parts of hours where these have rows enough (chunk_cut.h): they
+ * are the roll-up of the chunk.
  *
  *     +--------+-----------+------------+------------------+----------+----- - -
  *     | header | directory | statistics | timestamp column | column 0 | column 1
@@ -13,11 +13,11 @@
  *     The exact layout stands at the top of chunk.c.
  *
  * Header, directory and statistics are under one XXH3, each column's data under its own, all of them seeded with the
- * chunk's identity (label, series, start): a bit flip is found, and so is a right chunk in the wrong place. A scan reads
- * and verifies only what it asks for. Nothing read is trusted before its checksum and every bound are checked.
+ * chunk's identity (label, series, start): a bit flip is found, and so is a right chunk in the wrong place. A scan
+ * reads and verifies only what it asks for. Nothing read is trusted before its checksum and every bound are checked.
  *
- * A chunk of few bytes is under one checksum as a whole, verified when it is opened; one of at most 64 rows and few bytes
- * stores no statistics either and answers them from its values, which takes a decode of so many rows.
+ * A chunk of few bytes is under one checksum as a whole, verified when it is opened; one of at most 64 rows and few
+ * bytes stores no statistics either and answers them from its values, which takes a decode of so many rows.
  *
  * No state, any thread; a struct imv_chunk is a view of bytes that must outlive it.
  */
@@ -52,8 +52,8 @@ struct imv_chunk_column {
     struct imv_vector values;
 };
 
-/* Appends the encoded chunk to out. timestamps are strictly rising, rows is 1..IMV_CHUNK_ROWS_MAX, columns are in rising
- * order of id and each has at least one value. IMV_FULL when out's maximum is reached, IMV_NO_MEMORY. */
+/* Appends the encoded chunk to out. timestamps are strictly rising, rows is 1..IMV_CHUNK_ROWS_MAX, columns are in
+ * rising order of id and each has at least one value. IMV_FULL when out's maximum is reached, IMV_NO_MEMORY. */
 imv_status imv_chunk_encode(const struct imv_chunk_id *id, const int64_t *timestamps, size_t rows,
                             const struct imv_chunk_column *columns, size_t columns_count, struct imv_buffer *out,
                             struct imv_error *err);
@@ -81,9 +81,9 @@ struct imv_chunk {
 /* Statistics of the rows of one column in one vector, or in a part of one. Of strings only the count is kept.
  *
  * FLOAT: min, max and sum leave NaN out; of two zeros the negative one is less, so min and max have one answer. The sum
- * is the pair of sum.h, so that sums of parts, merged with imv_sum_merge, round to the same double however the rows were
- * cut into vectors and chunks; a part's sum may differ in bits of `low` that rounding never shows. Add values of rows with
- * imv_sum_add, and round once, at the end. */
+ * is the pair of sum.h, so that sums of parts, merged with imv_sum_merge, round to the same double however the rows
+ * were cut into vectors and chunks; a part's sum may differ in bits of `low` that rounding never shows. Add values of
+ * rows with imv_sum_add, and round once, at the end. */
 struct imv_chunk_statistics {
     uint32_t count;           /* rows with a value */
     uint32_t nan_count;       /* of FLOAT */
@@ -144,9 +144,9 @@ imv_status imv_chunk_decode_times(const struct imv_chunk *chunk, uint32_t vector
 imv_status imv_chunk_decode_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint64_t *cells,
                                    uint64_t *valid, bool *all_valid, struct imv_arena *arena, struct imv_error *err);
 
-/* Statistics of row_count rows of a vector from row_from on; rows without a value count as none, and none give all zero.
- * A whole vector is answered from what is stored, a part from as little decoding as its codec allows; who needs many
- * parts of one vector decodes it once and calls imv_chunk_aggregate_cells. IMV_CORRUPT, IMV_NO_MEMORY. */
+/* Statistics of row_count rows of a vector from row_from on; rows without a value count as none, and none give all
+ * zero. A whole vector is answered from what is stored, a part from as little decoding as its codec allows; who needs
+ * many parts of one vector decodes it once and calls imv_chunk_aggregate_cells. IMV_CORRUPT, IMV_NO_MEMORY. */
 imv_status imv_chunk_aggregate_column(const struct imv_chunk *chunk, uint32_t index, uint32_t vector, uint32_t row_from,
                                       uint32_t row_count, struct imv_chunk_statistics *out, struct imv_error *err);
 

@@ -2,7 +2,8 @@
  *
  * Statistics are of spans, values are encoded and decoded by vectors, and a vector is a few spans. Statistics answer a
  * window when spans lie inside it, so those of a long chunk begin and end where windows do: at hours (UTC), and inside
- * hours of more rows than a vector holds at half hours, quarters, five minutes and minutes, the longest of these that fits.
+ * hours of more rows than a vector holds at half hours, quarters, five minutes and minutes, the longest of these that
+ * fits.
  *
  *     spans      ..|........|........|........|........|..      a row every 10 s: 360 in each hour but the first and last
  *     vectors    ...........|.................|...........

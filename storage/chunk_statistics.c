@@ -211,7 +211,8 @@ static const uint8_t *get_low(const uint8_t *from, const uint8_t *end, double hi
 static const double decimal_power[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
 enum { DIGITS_MAX = sizeof decimal_power / sizeof *decimal_power - 1 };
 
-/* The four cells as integers over 10^digits. A correctly rounded quotient of exact operands gives back every decimal. */
+/* The four cells as integers over 10^digits. A correctly rounded quotient of exact operands gives back every
+ * decimal. */
 static bool as_decimals(const uint64_t cells[4], unsigned digits, int64_t integers[4]) {
     for (int i = 0; i < 4; i++) {
         double scaled = imv_cell_float(cells[i]) * decimal_power[digits];

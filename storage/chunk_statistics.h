@@ -1,6 +1,7 @@
 /* chunk_statistics.h - the statistics of one column in one span: how they are gathered and how chunk.c stores them.
  *
- * struct imv_chunk_statistics and what its members mean are in chunk.h. As bytes (numbers are varints but where stated):
+ * struct imv_chunk_statistics and what its members mean are in chunk.h. As bytes (numbers are varints but where
+ * stated):
  *
  *     flags u8 | rows without value, if NULLS | end here if that is all rows, or of a STRING
  *     NaN count, if NANS
@@ -10,8 +11,8 @@
  *     floats, otherwise: first | last | min | max | sum: 8 bytes each; min and max are left out when all are NaN | low
  *
  * With SAME, min, max, first and last are one cell: it is stored once, and the integers' sum is not. With DECIMAL the
- * three bits above the flags are the digits, or 7. The sum of floats is the pair of sum.h: with DECIMAL its high part is
- * the sum in units of 10^-digits less count * min, and, with OFF, how many units in the last place that is off, both
+ * three bits above the flags are the digits, or 7. The sum of floats is the pair of sum.h: with DECIMAL its high part
+ * is the sum in units of 10^-digits less count * min, and, with OFF, how many units in the last place that is off, both
  * zigzag; without DECIMAL SCALED says that the pair is. low is its low part:
  *
  *     odd mantissa: zigzag, 0 for none | power of two of its last bit, relative to that of the high part: zigzag
@@ -36,7 +37,8 @@ void imv_chunk_statistics_of_runs(imv_type type, const uint64_t *values, const u
 bool imv_chunk_statistics_of_line(imv_type type, uint64_t first, uint64_t step, size_t count,
                                   struct imv_chunk_statistics *statistics);
 
-/* Writes at most IMV_CHUNK_STATISTICS_BYTES_MAX bytes; rows counts those without a value too. Returns the byte after. */
+/* Writes at most IMV_CHUNK_STATISTICS_BYTES_MAX bytes; rows counts those without a value too. Returns the byte
+ * after. */
 uint8_t *imv_chunk_statistics_put(uint8_t *to, imv_type type, const struct imv_chunk_statistics *statistics,
                                   uint32_t rows);
 

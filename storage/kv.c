@@ -13,9 +13,11 @@
  *   read the columns that nobody asked for.
  * - A data directory should cost what it holds: no preallocation (allow_fallocate), warnings only in its log,
  *   no statistics, and `meta` is flushed at close so that its log is dropped.
- * - RocksDB ends the process (an assertion of its file writer) when a write to its log or manifest meets a full disk. So
+ * - RocksDB ends the process (an assertion of its file writer) when a write to its log or manifest meets a full disk.
+ * So
  *   the free space is looked at before each use, and what could need more than there is says IMV_FULL instead.
- * - A write that failed latches in RocksDB: all that follow fail, too. So the next write closes the database and opens it
+ * - A write that failed latches in RocksDB: all that follow fail, too. So the next write closes the database and opens
+ * it
  *   again, once there is room on the disk and no iterator is left; new iterators wait for that a while, and both give up
  *   after reopen_wait_ns. What is readable stays so all the time but for the moment of the reopening.
  * - The log's recovery mode tolerates a torn last record, which a power cut leaves, and nothing else. Logs are not
@@ -112,7 +114,8 @@ static imv_status status_of(const char *text) {
         {"NotFound", IMV_NOT_FOUND},       {"Shutdown in progress", IMV_CLOSED},
         {"Resource busy", IMV_BUSY},       {"Operation timed out", IMV_TIMEOUT},
     };
-    /* RocksDB reports a lock that another holds as an I/O error; there is one text for another process, one for ours. */
+    /* RocksDB reports a lock that another holds as an I/O error; there is one text for another process, one for
+     * ours. */
     if (strstr(text, "While lock file") != NULL && strstr(text, strerror(EAGAIN)) != NULL) return IMV_BUSY;
     if (strstr(text, "lock hold by current process") != NULL) return IMV_BUSY;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -135,7 +138,8 @@ static imv_status space_left(const char *directory, uint64_t *left, struct imv_e
     return IMV_OK;
 }
 
-/* IMV_FULL when less than bytes are free. Other users of the disk may take it at any time: this makes the bad case rare. */
+/* IMV_FULL when less than bytes are free. Other users of the disk may take it at any time: this makes the bad case
+ * rare. */
 static imv_status check_space(const char *directory, uint64_t bytes, struct imv_error *err) {
     uint64_t left;
     IMV_TRY(space_left(directory, &left, err));

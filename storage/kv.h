@@ -1,9 +1,9 @@
 /* kv.h - the ordered key-value store under chunks and catalog: RocksDB, seen through what we need of it.
  *
- * kv.c alone includes RocksDB. Its use here is narrow: `meta` takes small batches through RocksDB's own log, each synced
- * before it is reported done; `chunks` takes only files that are written aside, synced and ingested, disjoint by
- * construction (engine/parts.h), so that they land at the bottom level and are never rewritten. Values of `chunks` are read through mmap: an iterator's value is a view of the file, valid until the
- * iterator moves.
+ * kv.c alone includes RocksDB. Its use here is narrow: `meta` takes small batches through RocksDB's own log, each
+ * synced before it is reported done; `chunks` takes only files that are written aside, synced and ingested, disjoint by
+ * construction (engine/parts.h), so that they land at the bottom level and are never rewritten. Values of `chunks` are
+ * read through mmap: an iterator's value is a view of the file, valid until the iterator moves.
  *
  * A struct imv_kv has operations behind it so that tests can put an ordered map with simulated crashes in RocksDB's
  * place (tests/support/kv_memory.h). All functions may be called from any thread; an iterator or a table file belongs
@@ -80,7 +80,8 @@ struct imv_kv_table {
 };
 
 /* Opens or creates the store in directory. IMV_BUSY when another process has it, IMV_CORRUPT, IMV_IO. Here and in all
- * that writes IMV_FULL: the disk is so full that RocksDB must not try; nothing happened, try again when there is room. */
+ * that writes IMV_FULL: the disk is so full that RocksDB must not try; nothing happened, try again when there is
+ * room. */
 imv_status imv_kv_open(const char *directory, struct imv_kv **kv, struct imv_error *err);
 /* All iterators and tables are freed before. NULL is allowed. */
 void imv_kv_close(struct imv_kv *kv);
@@ -88,8 +89,8 @@ void imv_kv_close(struct imv_kv *kv);
 /* Replaces value's content. IMV_NOT_FOUND when absent. */
 imv_status imv_kv_get(struct imv_kv *kv, enum imv_kv_family family, struct imv_str key, struct imv_buffer *value,
                       struct imv_error *err);
-/* Applies all changes atomically; on IMV_OK they are on stable storage. IMV_BUSY, here and from ingest and drop_range: a
- * write failed before, and the iterators that there are keep the store from being opened again; nothing happened. */
+/* Applies all changes atomically; on IMV_OK they are on stable storage. IMV_BUSY, here and from ingest and drop_range:
+ * a write failed before, and the iterators that there are keep the store from being opened again; nothing happened. */
 imv_status imv_kv_write(struct imv_kv *kv, const struct imv_kv_change *changes, size_t count, struct imv_error *err);
 
 /* A view of one family as it is now: later writes, ingestions and drops do not change what it shows. */
@@ -121,8 +122,8 @@ imv_status imv_kv_drop_range(struct imv_kv *kv, enum imv_kv_family family, struc
                              struct imv_error *err);
 
 /* Makes directory, which must not exist and be on the store's file system, a store of its own with everything that was
- * durable before the call: table files are hard links, so it costs little until these are dropped here. Durable on return.
- * IMV_UNSUPPORTED: this store cannot. */
+ * durable before the call: table files are hard links, so it costs little until these are dropped here. Durable on
+ * return. IMV_UNSUPPORTED: this store cannot. */
 imv_status imv_kv_checkpoint(struct imv_kv *kv, const char *directory, struct imv_error *err);
 /* Deletes a checkpoint, also one that a crash cut short. IMV_OK when there is none. */
 imv_status imv_kv_checkpoint_remove(const char *directory, struct imv_error *err);

@@ -7,8 +7,8 @@
  * number of workers.
  *
  * Where finite values leave the range of a double, the pair goes on at 2^-64 of its size (is_scaled): their mean is
- * still right, and a sum that comes back into the range is too. Infinities and NaN are as in plain addition: an infinity
- * stays, opposite ones and NaN make NaN; low is 0 then, so rounding adds nothing to them.
+ * still right, and a sum that comes back into the range is too. Infinities and NaN are as in plain addition: an
+ * infinity stays, opposite ones and NaN make NaN; low is 0 then, so rounding adds nothing to them.
  *
  * Values, no memory, any thread. Nothing here may be compiled with -ffast-math or contracted to fused operations.
  */

@@ -111,7 +111,8 @@ void imv_wal_release(struct imv_wal *wal, uint64_t position);
 imv_status imv_wal_check(struct imv_io *io, const char *directory, void (*report)(void *context, const char *line),
                          void *context, struct imv_error *err);
 
-/* Prints one segment file for `imvdb inspect`: its header, each intact group of its present use, and what lies between and
- * behind them. Nothing is locked or changed. IMV_CORRUPT: it has no header that can be read. IMV_IO, IMV_NO_MEMORY. */
+/* Prints one segment file for `imvdb inspect`: its header, each intact group of its present use, and what lies between
+ * and behind them. Nothing is locked or changed. IMV_CORRUPT: it has no header that can be read. IMV_IO,
+ * IMV_NO_MEMORY. */
 imv_status imv_wal_inspect(struct imv_io *io, const char *path, void (*report)(void *context, const char *line),
                            void *context, struct imv_error *err);

@@ -4,8 +4,8 @@
  *                [--seed N] [--to tcp|http|arrow] [--port N] [--connections N] [--batch ROWS] [--rate ROWS_PER_SECOND]
  *     imvdb_load --device DIR        how long the device takes to make 64 KiB durable, written in place
  *
- * All bytes are made before the clock starts and lie in an anonymous file, from which they go out by sendfile(2): the load
- * costs little of the processor that it shares with the server. A batch over TCP is followed by `#sync` and is
+ * All bytes are made before the clock starts and lie in an anonymous file, from which they go out by sendfile(2): the
+ * load costs little of the processor that it shares with the server. A batch over TCP is followed by `#sync` and is
  * acknowledged by `#ok`, with two batches under way on a connection; over HTTP it is a request and its 204.
  *
  * With --rate batches leave at fixed times, and the wait for a late departure counts (no coordinated omission).

@@ -2,7 +2,8 @@
  * and reads them back by column.
  *
  * Estimate: a row is 104 bytes; an append touches the series' line and two or three lines of the row, so about 20 ns in
- * cache and two misses (150 ns) out of it; a read of one column touches every row's line, of ten columns the same lines.
+ * cache and two misses (150 ns) out of it; a read of one column touches every row's line, of ten columns the same
+ * lines.
  */
 #include "engine/head.h"
 #include "engine/rows.h"

@@ -1,13 +1,13 @@
 /* bench_ingest_arrow - what it costs to read Arrow streams, without sockets, journal or heads.
  *
- * TSBS's cpu rows (ten dictionary tags, ten int64, a timestamp; 128 bytes), 4,000 series, through the whole feed into the
- * writer, a consumer on the same thread freeing its batches. In one long stream, and in streams of 10,000 rows, as
- * requests bring them, each with its dictionaries. Then the same with a null in every other value, which makes each row a
- * run of its own.
+ * TSBS's cpu rows (ten dictionary tags, ten int64, a timestamp; 128 bytes), 4,000 series, through the whole feed into
+ * the writer, a consumer on the same thread freeing its batches. In one long stream, and in streams of 10,000 rows, as
+ * requests bring them, each with its dictionaries. Then the same with a null in every other value, which makes each row
+ * a run of its own.
  *
- * Estimate for the long stream: 128 bytes copied 10 ns, ten indices to codes and keys 15 ns, the series 10 ns, the row of
- * 104 bytes 20 ns: 55 ns. In streams of 10,000 rows, 0.4 series a row anew: 50 ns more. With nulls, a look-up of the shape
- * a row: 60 ns more.
+ * Estimate for the long stream: 128 bytes copied 10 ns, ten indices to codes and keys 15 ns, the series 10 ns, the row
+ * of 104 bytes 20 ns: 55 ns. In streams of 10,000 rows, 0.4 series a row anew: 50 ns more. With nulls, a look-up of the
+ * shape a row: 60 ns more.
  */
 #include "engine/exchange.h"
 #include "ingest/arrow.h"

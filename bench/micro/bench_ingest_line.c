@@ -2,10 +2,11 @@
  *
  *     bench_ingest_line [file of lines]
  *
- * Three kinds of lines: TSBS's cpu measurement (345 bytes, ten tags, ten integers), machines (270 bytes, twelve fields of
- * all kinds, two with 17 digits) and SCADA points (60 bytes, a float and an integer, 100,000 series); or those of a file.
- * For each: finding the lines alone; finding and parsing them with known series and shape; the whole feed into the
- * writer, a consumer on the same thread freeing its batches; and the grammar of line.h alone, which other lines take.
+ * Three kinds of lines: TSBS's cpu measurement (345 bytes, ten tags, ten integers), machines (270 bytes, twelve fields
+ * of all kinds, two with 17 digits) and SCADA points (60 bytes, a float and an integer, 100,000 series); or those of a
+ * file. For each: finding the lines alone; finding and parsing them with known series and shape; the whole feed into
+ * the writer, a consumer on the same thread freeing its batches; and the grammar of line.h alone, which other lines
+ * take.
  *
  * Estimate for TSBS lines: bitmaps 6 blocks x 8 cycles, a walk of 10 words, ten fields of 25 cycles, a timestamp: 400
  * cycles or 130 ns, 2.6 GB/s. The feed adds the hash of 216 bytes and the row: 200 ns.

@@ -3,8 +3,8 @@
  *     name  codec  bits a value  encoding: M values/s  decoding: M values/s
  *
  * Codec lines take one vector of 1,024 values that stay in the first cache levels; chunk lines take whole chunks of ten
- * columns, checksums and directory included. Best of several runs. Shape lines are the data sets that peers are compared
- * on (integers and decimals of a walk, machines), whole chunks and what their keys take in a table file.
+ * columns, checksums and directory included. Best of several runs. Shape lines are the data sets that peers are
+ * compared on (integers and decimals of a walk, machines), whole chunks and what their keys take in a table file.
  */
 #include "storage/base/arena.h"
 #include "storage/base/clock.h"

@@ -17,8 +17,8 @@ enum { PIECE_BYTES = 256 * 1024 };
 
 /* ---- backup ---- */
 
-/* Where the archive goes while the reply is a good one; its status is known only after it. What is no archive is a message
- * of the server. */
+/* Where the archive goes while the reply is a good one; its status is known only after it. What is no archive is a
+ * message of the server. */
 struct taker {
     struct imv_restore *restore; /* NULL: to standard output */
     uint64_t bytes;

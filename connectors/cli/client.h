@@ -25,7 +25,8 @@ imv_status imv_client_new(const char *url, struct imv_client **client, struct im
 void imv_client_free(struct imv_client *client); /* NULL is allowed */
 
 /* Sends a request and reads its reply; *status is the HTTP status. IMV_IO names the address when nobody answers. A
- * request whose connection breaks before any byte of a reply came is sent again once: use it for what may be repeated. */
+ * request whose connection breaks before any byte of a reply came is sent again once: use it for what may be
+ * repeated. */
 imv_status imv_client_send(struct imv_client *client, const struct imv_client_request *request, int *status,
                            struct imv_error *err);
 

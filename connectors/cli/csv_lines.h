@@ -2,8 +2,8 @@
  *
  * A plan is made from the header and one pass over all records: a field column is INTEGER when every cell of it is a
  * 64-bit integer without leading zeros, UINTEGER when one is above 2^63 - 1, FLOAT when every cell is a number, BOOLEAN
- * when every cell is true or false, else STRING. Cells that are empty, or NaN, NA, N/A or null in any case in a column of
- * numbers or booleans, have no value. Number texts are passed on as they are, so that nothing is rounded on the way.
+ * when every cell is true or false, else STRING. Cells that are empty, or NaN, NA, N/A or null in any case in a column
+ * of numbers or booleans, have no value. Number texts are passed on as they are, so that nothing is rounded on the way.
  */
 #pragma once
 

@@ -5,15 +5,16 @@
  *
  *     begin -> body* -> end -> (turn | drained)* -> finish      and the handler replies at any point after begin
  *
- * The next request is begun when the output has room for any reply, so that a client that sends many requests at once is
- * not cut while it reads. An offered upgrade is not taken up; trailers are dropped.
+ * The next request is begun when the output has room for any reply, so that a client that sends many requests at once
+ * is not cut while it reads. An offered upgrade is not taken up; trailers are dropped.
  *
  * A reply before the end of the body makes the rest of the body be read and dropped. `finish` is called exactly once,
  * after the reply is complete or when the connection is lost: the handler frees what it keeps in request->state. It may
  * be called inside the replying function, so a handler touches its state no more once it has replied.
  *
  * Limits: request line and headers IMV_HTTP_HEAD_BYTES_MAX together (431), a head must be complete within
- * IMV_HTTP_HEAD_NS (408). Bodies are streamed and have no limit of their own; a handler that collects one states its own.
+ * IMV_HTTP_HEAD_NS (408). Bodies are streamed and have no limit of their own; a handler that collects one states its
+ * own.
  *
  * Everything belongs to the loop's thread.
  */
@@ -61,12 +62,12 @@ imv_status imv_http_new(const struct imv_http_options *options, struct imv_http 
 /* After the loop closed all connections. */
 void imv_http_free(struct imv_http *http);
 
-/* The connection handler to listen with; the listener's context is a struct imv_http ** indexed by the loop that owns the
- * connection (imv_loop_index). */
+/* The connection handler to listen with; the listener's context is a struct imv_http ** indexed by the loop that owns
+ * the connection (imv_loop_index). */
 extern const struct imv_conn_handler imv_http_conn_handler;
 
-/* Called by the loop's turn: runs `turn` of waiting requests and cuts heads that take too long. Returns the monotonic ns
- * at which it wants to be called again. */
+/* Called by the loop's turn: runs `turn` of waiting requests and cuts heads that take too long. Returns the monotonic
+ * ns at which it wants to be called again. */
 int64_t imv_http_turn(struct imv_http *http);
 
 /* The request's parts; views hold until finish. */
@@ -74,8 +75,8 @@ struct imv_str imv_http_method(const struct imv_http_request *request);
 struct imv_str imv_http_path(const struct imv_http_request *request);
 /* A header's value by name (case-insensitive); {NULL, 0} when absent; the first when repeated. */
 struct imv_str imv_http_header(const struct imv_http_request *request, const char *name);
-/* A parameter of the URL's query, percent-decoded into buffer. IMV_NOT_FOUND: absent. IMV_INVALID: malformed or too long
- * for buffer. */
+/* A parameter of the URL's query, percent-decoded into buffer. IMV_NOT_FOUND: absent. IMV_INVALID: malformed or too
+ * long for buffer. */
 imv_status imv_http_parameter(const struct imv_http_request *request, const char *name, char *buffer, size_t size);
 void *imv_http_context(const struct imv_http_request *request);
 struct imv_loop *imv_http_loop(const struct imv_http_request *request);

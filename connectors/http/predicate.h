@@ -6,9 +6,9 @@
  *     equality  = key, '=', value
  *     key       = word | "text"         value = word | "text" | 'text'      \ takes the next byte of a text as it is
  *
- * Words are letters, digits and _ - . : / and bytes above 0x7f. AND in any case. As in InfluxDB there is no OR and no other
- * comparison, and _field cannot be named; other than there, _measurement must be, once: a call that names nothing would
- * delete everything.
+ * Words are letters, digits and _ - . : / and bytes above 0x7f. AND in any case. As in InfluxDB there is no OR and no
+ * other comparison, and _field cannot be named; other than there, _measurement must be, once: a call that names nothing
+ * would delete everything.
  *
  * Pure computation; any thread.
  */

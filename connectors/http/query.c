@@ -79,7 +79,8 @@ static void post(struct query *query) {
 
 /* ---- the query's thread ---- */
 
-/* Waits until the connection took some output, the query was cancelled, or its time is up. Called with the lock held. */
+/* Waits until the connection took some output, the query was cancelled, or its time is up. Called with the lock
+ * held. */
 static void wait_for_client(struct query *query) {
     struct timespec deadline = {query->request.deadline_ns / 1000000000, query->request.deadline_ns % 1000000000};
     imv_query_pool_wait_begin(query->context->pool);

@@ -6,8 +6,8 @@
  * The statement runs on a thread of the query pool, which writes text into a bounded buffer; the loop moves it to the
  * connection. A client that reads slowly stops the query at QUERY_OUTPUT_BYTES_MAX, one that goes away
  * (closes or half-closes its side) cancels it within about a second. An
- * answer that fits the buffer goes out whole with its status; a longer one is chunked, and an error in its middle is told
- * inside (see query/sink/sink.h).
+ * answer that fits the buffer goes out whole with its status; a longer one is chunked, and an error in its middle is
+ * told inside (see query/sink/sink.h).
  *
  * 400 the statement or its parameters are wrong, 408 out of time, 413 body above 1 MiB, 422 out of memory, 503 too many
  * queries wait, 500 damaged data.

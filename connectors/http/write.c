@@ -15,8 +15,8 @@
 enum {
     REASONS_MAX = 10,          /* reported in full; the rest is counted */
     INFLATE_BYTES = 64 * 1024, /* of plain text at a time */
-    /* Of plain text in one turn of the loop, a few milliseconds: packed text may hold a thousand times its size, and when
-     * it is no rows the writer never fills. */
+    /* Of plain text in one turn of the loop, a few milliseconds: packed text may hold a thousand times its size, and
+     * when it is no rows the writer never fills. */
     INFLATE_TURN_BYTES = 1 << 20,
     REFUSED_BYTES = 1024, /* of good text take as long as one refused line, which is put into words */
     /* What cannot be parsed yet: the rest of a line, and one piece of input that arrived before the writer was full. */
@@ -219,8 +219,8 @@ static bool inflate_open(struct write *write) {
     return write->inflate_open;
 }
 
-/* Inflates packed bytes until they are used up (true), or the writer is full or the turn's share is done (false). A body
- * may be several gzip members in a row. */
+/* Inflates packed bytes until they are used up (true), or the writer is full or the turn's share is done (false). A
+ * body may be several gzip members in a row. */
 static bool feed_packed(struct write *write, const char *bytes, size_t size, size_t *used) {
     static _Thread_local unsigned char plain[INFLATE_BYTES];
     write->inflate.next_in = (unsigned char *)(uintptr_t)bytes;

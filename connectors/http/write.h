@@ -6,12 +6,13 @@
  * also in the middle of a body. 503 when a journal failed: what was sent may or may
  * not be stored, and may be sent again (rows are identified by series and time).
  *
- * With Content-Type application/vnd.apache.arrow.stream the body is an Arrow IPC stream, and what its columns mean is in
- * ingest/arrow.h; answers are the same, with row numbers for line numbers. A stream that breaks off or is not understood
- * is answered 400 with the number of rows stored before that place; 503 also when there is no memory for its messages.
+ * With Content-Type application/vnd.apache.arrow.stream the body is an Arrow IPC stream, and what its columns mean is
+ * in ingest/arrow.h; answers are the same, with row numbers for line numbers. A stream that breaks off or is not
+ * understood is answered 400 with the number of rows stored before that place; 503 also when there is no memory for its
+ * messages.
  *
- * Parameters: precision = ns | n | us | u | ms | s | m | h (default ns); db, rp, org and bucket are accepted and ignored:
- * a data directory is one database. Of Arrow: label, of rows that name none; precision is of integer times.
+ * Parameters: precision = ns | n | us | u | ms | s | m | h (default ns); db, rp, org and bucket are accepted and
+ * ignored: a data directory is one database. Of Arrow: label, of rows that name none; precision is of integer times.
  */
 #pragma once
 
@@ -21,6 +22,6 @@ struct imv_writer;
 
 extern const struct imv_http_handler imv_http_write_handler;
 
-/* While the disk is nearly full (imv_writer_accepts) answers 507 with the reason and returns true. A request that is refused
- * in its middle may be stored in part; as after 503 it may be sent again. */
+/* While the disk is nearly full (imv_writer_accepts) answers 507 with the reason and returns true. A request that is
+ * refused in its middle may be stored in part; as after 503 it may be sent again. */
 bool imv_http_refuse_when_full(struct imv_http_request *request, struct imv_writer *writer);

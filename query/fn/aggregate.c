@@ -67,7 +67,8 @@ struct sum {
     uint64_t count : 60, has_float : 1, has_duration : 1, has_number : 1, has_unsigned : 1;
 };
 
-/* Runs have at most 1,024 values: while each is below 2^52 their sum cannot leave 64 bits, and two can be added at once. */
+/* Runs have at most 1,024 values: while each is below 2^52 their sum cannot leave 64 bits, and two can be added at
+ * once. */
 static imv_int128 sum_of_integers(const uint64_t *cells, size_t count) {
     imv_int128 total = 0;
     uint64_t wrapping = 0, magnitude = 0;
@@ -231,7 +232,8 @@ struct extreme {
     struct imv_value best; /* null: none yet */
 };
 
-/* The order of values, and of two zeros the negative one first, so that the answer does not depend on which was met first. */
+/* The order of values, and of two zeros the negative one first, so that the answer does not depend on which was met
+ * first. */
 static int extreme_order(const struct imv_value *a, const struct imv_value *b) {
     int order = imv_value_order(a, b);
     if (order != 0 || a->kind != IMV_VALUE_FLOAT || b->kind != IMV_VALUE_FLOAT || a->number != 0) return order;

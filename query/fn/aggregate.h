@@ -1,11 +1,11 @@
 /* aggregate.h - how an aggregate function keeps its state.
  *
- * A state is a few bytes per group, all zero at first. update takes a run of rows of one batch that belong to the group:
- * a loop over cells of one type, never a call per row. finish turns the state into the value. Nulls are ignored. What a
- * state must remember (strings, collected values) is copied into call->arena, which lives as long as the groups.
+ * A state is a few bytes per group, all zero at first. update takes a run of rows of one batch that belong to the
+ * group: a loop over cells of one type, never a call per row. finish turns the state into the value. Nulls are ignored.
+ * What a state must remember (strings, collected values) is copied into call->arena, which lives as long as the groups.
  *
- * Plain aggregates also take what the samples of whole buckets of time come to (engine/buckets.h) instead of their rows:
- * merge does what update would do with the rows.
+ * Plain aggregates also take what the samples of whole buckets of time come to (engine/buckets.h) instead of their
+ * rows: merge does what update would do with the rows.
  *
  * first and last go by the time of the samples when they know it (call->times), otherwise by the order of rows.
  */

@@ -5,8 +5,8 @@
  * words mean an aggregate over samples and something else otherwise (last(list) is the last element of a list); there
  * sample_aggregate is set and imv_function_find gives the scalar row, imv_function_find_aggregate the other.
  *
- * A scalar function is called with evaluated arguments; when null_in_null_out is set it never sees a null one. Memory it
- * needs comes from call->arena, which lives as long as the batch of rows. Functions keep no state; any thread.
+ * A scalar function is called with evaluated arguments; when null_in_null_out is set it never sees a null one. Memory
+ * it needs comes from call->arena, which lives as long as the batch of rows. Functions keep no state; any thread.
  */
 #pragma once
 

@@ -40,7 +40,8 @@ imv_status imv_fn_tail(struct imv_call *call, const struct imv_value *arguments,
     return imv_call_list(call, arguments->items + skipped, arguments->size - skipped, result);
 }
 
-/* last(list) is the last element; last(twin.field) says aloud that reading a series property gives its current value. */
+/* last(list) is the last element; last(twin.field) says aloud that reading a series property gives its current
+ * value. */
 imv_status imv_fn_last(struct imv_call *call, const struct imv_value *arguments, size_t count,
                        struct imv_value *result) {
     (void)call, (void)count;

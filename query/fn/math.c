@@ -70,9 +70,9 @@ imv_status imv_fn_sign(struct imv_call *call, const struct imv_value *arguments,
     return IMV_OK;
 }
 
-/* Through decimal text, which rounds exactly what the number is; scaling would round twice. Text rounds halves to even, so
- * a half is moved away from 0 first. It is one when its decimals end in a 5, and there are no more of them: a number with so
- * many binary places has no more decimal ones. */
+/* Through decimal text, which rounds exactly what the number is; scaling would round twice. Text rounds halves to even,
+ * so a half is moved away from 0 first. It is one when its decimals end in a 5, and there are no more of them: a number
+ * with so many binary places has no more decimal ones. */
 static double round_to(double x, int decimals) {
     char text[700];
     if (!isfinite(x)) return x;

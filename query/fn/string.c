@@ -1,5 +1,5 @@
-/* Functions of strings. Positions and lengths count code points; bytes that are no UTF-8 count one each and pass through
- * unchanged. */
+/* Functions of strings. Positions and lengths count code points; bytes that are no UTF-8 count one each and pass
+ * through unchanged. */
 #include "query/exec.h"
 #include "query/fn/families.h"
 #include "query/fn/text.h"

@@ -1,9 +1,10 @@
 /* Groups rows by keys and folds each group into one row.
  *
- * Rows of a batch come from one series mostly, and keys that belong to the twin are constants there, while windows change
- * every few rows. So keys are not looked at row by row: the batch is cut into runs of rows with equal keys, by comparing
- * neighbours in each column that is no constant; each run looks its group up once and hands every aggregate the whole run.
- * Where the plan lets the scan make buckets (opt/push_buckets.c), a row of the batch stands for all samples of one. */
+ * Rows of a batch come from one series mostly, and keys that belong to the twin are constants there, while windows
+ * change every few rows. So keys are not looked at row by row: the batch is cut into runs of rows with equal keys, by
+ * comparing neighbours in each column that is no constant; each run looks its group up once and hands every aggregate
+ * the whole run. Where the plan lets the scan make buckets (opt/push_buckets.c), a row of the batch stands for all
+ * samples of one. */
 #include "query/fn/aggregate.h"
 #include "query/group_table.h"
 #include "query/ops/sample_scan.h"

@@ -1,9 +1,9 @@
-/* Deletes the samples of the twins that its input names, between two times that are the same for all. Rows pass through;
- * when the last one is there, the engine is told, label by label, and asked for durability. Above it stands an aggregate,
- * so nothing is answered before.
+/* Deletes the samples of the twins that its input names, between two times that are the same for all. Rows pass
+ * through; when the last one is there, the engine is told, label by label, and asked for durability. Above it stands an
+ * aggregate, so nothing is answered before.
  *
- * A plain scan of one label is deleted as a whole, which costs the same for a million twins as for one; anything else as a
- * list. The statement's deadline and cancellation end the waiting, not a deletion that is under way. */
+ * A plain scan of one label is deleted as a whole, which costs the same for a million twins as for one; anything else
+ * as a list. The statement's deadline and cancellation end the waiting, not a deletion that is under way. */
 #include "engine/engine.h"
 #include "query/error.h"
 #include "query/ops/operator.h"

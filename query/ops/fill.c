@@ -1,9 +1,9 @@
 /* FILL: adds the groups of windows that had no samples.
  *
- * The groups of the Aggregate below are gathered by their keys that do not depend on the window; each such partition then
- * gives one row for every window between FROM and TO, in order of time: its group, or one made up. Keys that depend
- * on the window are computed from it. Aggregates of made-up rows are null, a constant, the value before, or on the line
- * between the neighbours; neighbours are the nearest groups of the partition with a value that is not null.
+ * The groups of the Aggregate below are gathered by their keys that do not depend on the window; each such partition
+ * then gives one row for every window between FROM and TO, in order of time: its group, or one made up. Keys that
+ * depend on the window are computed from it. Aggregates of made-up rows are null, a constant, the value before, or on
+ * the line between the neighbours; neighbours are the nearest groups of the partition with a value that is not null.
  *
  * Without other keys there is one partition, also when there was no sample at all. */
 #include "query/datetime.h"
@@ -60,7 +60,8 @@ static void check_slot(uint32_t slot, void *context) {
     check->foreign |= !own;
 }
 
-/* A key that depends on the window must depend on nothing else, or it could not be known for a window without samples. */
+/* A key that depends on the window must depend on nothing else, or it could not be known for a window without
+ * samples. */
 static imv_status open_key(struct fill *fill, uint32_t i) {
     const struct imv_plan_item *key = &fill->aggregate->aggregate.keys[i];
     struct slot_check check = {fill->op.plan->fill.window, false};

@@ -1,9 +1,9 @@
 /* operator.h - what runs: a tree of operators that pull batches of rows from each other.
  *
- * imv_operator_open makes the operators of a plan, inputs first, each compiling its expressions. imv_operator_next asks for
- * the next batch: never an empty one; NULL at the end. A batch belongs to the operator that made it (its source) and holds
- * until that operator is asked again; Filter, Project and the like hand on the batch of their input with slots added or
- * rows taken away. Operators that keep rows (Aggregate, Sort, Distinct) copy them into their own arena.
+ * imv_operator_open makes the operators of a plan, inputs first, each compiling its expressions. imv_operator_next asks
+ * for the next batch: never an empty one; NULL at the end. A batch belongs to the operator that made it (its source)
+ * and holds until that operator is asked again; Filter, Project and the like hand on the batch of their input with
+ * slots added or rows taken away. Operators that keep rows (Aggregate, Sort, Distinct) copy them into their own arena.
  *
  * Only the operators of a pattern (Start, TwinScan, Filter) can be restarted: Optional runs them once per outer row.
  *
@@ -59,7 +59,8 @@ struct imv_source {
     struct imv_arena arena;
 };
 
-/* Before the first batch: all expressions are compiled, so the number of slots is final. slots_count 0: the branch's. */
+/* Before the first batch: all expressions are compiled, so the number of slots is final. slots_count 0: the
+ * branch's. */
 imv_status imv_source_init(struct imv_exec *exec, const struct imv_branch *branch, uint32_t slots_count,
                            struct imv_source *source);
 static inline bool imv_source_ready(const struct imv_source *source) { return source->batch.slots != NULL; }

@@ -1,10 +1,10 @@
 /* Samples of the twins of the input rows, between two times.
  *
- * The rows of an input batch become a list of jobs, a series and its times each; lanes read them (scan_lanes.h) and give
- * blocks, whose vectors become the columns of the fields as they are. Slots of the input row become constants when a block
- * has one job, else they are gathered. With `SAMPLES OF h.x` rows without a value of x are dropped. When the query uses the
- * sample as a whole, every field of the label is read and a map is made per row. When the plan says so a block has buckets
- * of time in place of rows (plan.h), unless a field's type lets its aggregate not be made of them. */
+ * The rows of an input batch become a list of jobs, a series and its times each; lanes read them (scan_lanes.h) and
+ * give blocks, whose vectors become the columns of the fields as they are. Slots of the input row become constants when
+ * a block has one job, else they are gathered. With `SAMPLES OF h.x` rows without a value of x are dropped. When the
+ * query uses the sample as a whole, every field of the label is read and a map is made per row. When the plan says so a
+ * block has buckets of time in place of rows (plan.h), unless a field's type lets its aggregate not be made of them. */
 #include "query/ops/sample_scan.h"
 #include "query/fn/aggregate.h"
 #include "query/ops/scan_lanes.h"
@@ -285,7 +285,8 @@ static imv_status add_job(struct sample_scan *scan, size_t row) {
     return IMV_OK;
 }
 
-/* Makes jobs of the next input batch; none of none. A row that fails does so when the samples before it have been given. */
+/* Makes jobs of the next input batch; none of none. A row that fails does so when the samples before it have been
+ * given. */
 static imv_status next_jobs(struct sample_scan *scan) {
     scan->jobs_count = 0;
     IMV_TRY(scan->failed);

@@ -482,8 +482,8 @@ static imv_status make_block(struct lane *lane) {
     struct imv_scan_lanes *lanes = lane->lanes;
     take_morsel(lane);
     struct block *block = take_block(lane);
-    /* What is lent holds while the lane stands still. The first lane does, until this block, the next one to be given out,
-     * is used up: nobody but the query's thread runs it. */
+    /* What is lent holds while the lane stands still. The first lane does, until this block, the next one to be given
+     * out, is used up: nobody but the query's thread runs it. */
     bool may_borrow = lane == lanes->lane && lane->ready_count == 0 && lane->morsel == lanes->front;
     pthread_mutex_unlock(&lanes->lock);
     if (block == NULL) block = new_block(lane);

@@ -1,18 +1,19 @@
 /* scan_lanes.h - reads the samples of a list of series, on as many threads as are free, in the order of the list.
  *
- * The list (jobs) is cut into morsels of a few series. A lane is what reads: cursors of its own, on one thread at a time.
- * It takes the next morsel and makes blocks of up to 1,024 rows, or of buckets (engine/buckets.h), from it. The first lane
- * belongs to the query's thread, the others run on the workers (query/workers.h) when a scan takes longer than these are
- * patient. Blocks are given out in the order of morsels, so the result is the same with any number of lanes:
+ * The list (jobs) is cut into morsels of a few series. A lane is what reads: cursors of its own, on one thread at a
+ * time. It takes the next morsel and makes blocks of up to 1,024 rows, or of buckets (engine/buckets.h), from it. The
+ * first lane belongs to the query's thread, the others run on the workers (query/workers.h) when a scan takes longer
+ * than these are patient. Blocks are given out in the order of morsels, so the result is the same with any number of
+ * lanes:
  *
  *     jobs       [morsel 0 | morsel 1 | morsel 2 | morsel 3 | ..
  *     lane 0      block block            block ..
  *     lane 1                  block              block block
  *     given       ---------->
  *
- * A lane holds a few ready blocks at most, then it pauses until one is given out. While the next block is not ready, the
- * query's thread reads itself: with the lane that has the next morsel when no thread runs it, else with its own. So a
- * scan never waits for a worker that does not come.
+ * A lane holds a few ready blocks at most, then it pauses until one is given out. While the next block is not ready,
+ * the query's thread reads itself: with the lane that has the next morsel when no thread runs it, else with its own. So
+ * a scan never waits for a worker that does not come.
  *
  * Memory is the statement's budget's. The functions belong to the query's thread.
  */

@@ -1,7 +1,8 @@
 /* Sort and Top: all rows are copied, with their sort keys, and ordered; rows with equal keys keep their order.
  *
  * Top keeps at least the rows that can be among the first `keep`: when there are twice as many (and a batch), they are
- * ordered and the rest is thrown away, and from then on a row that sorts behind the last one kept is not even copied. */
+ * ordered and the rest is thrown away, and from then on a row that sorts behind the last one kept is not even
+ * copied. */
 #include "query/ops/sample_scan.h"
 
 #include <stdlib.h>
@@ -170,8 +171,8 @@ static imv_status pull_rows(struct sort *sort) {
     }
 }
 
-/* Reads the samples of the newest minute first, and while there are fewer rows than are kept those of eight times as long
- * before: what is older sorts behind. */
+/* Reads the samples of the newest minute first, and while there are fewer rows than are kept those of eight times as
+ * long before: what is older sorts behind. */
 static imv_status pull_recent(struct sort *sort) {
     const int64_t minute_ns = INT64_C(60) * 1000000000;
     struct imv_operator *scan = sort->op.input;

@@ -1,5 +1,5 @@
-/* Twins by label and tags, from the catalog's index. The list for one input row is selected when the row is reached; with
- * conditions that are the same for all rows it is kept for the next row. */
+/* Twins by label and tags, from the catalog's index. The list for one input row is selected when the row is reached;
+ * with conditions that are the same for all rows it is kept for the next row. */
 #include "engine/catalog.h"
 #include "query/ops/operator.h"
 

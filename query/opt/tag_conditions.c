@@ -115,8 +115,8 @@ static const struct imv_plan_tags *existence(struct rule *rule, const struct imv
                                            .key = expr->unary.operand->property.name});
 }
 
-/* A pattern fails for all texts or, after too many steps, for some: nothing is lost when it is asked about every text of
- * a tag first, as long as no predicate before it would have kept it from being asked at all. */
+/* A pattern fails for all texts or, after too many steps, for some: nothing is lost when it is asked about every text
+ * of a tag first, as long as no predicate before it would have kept it from being asked at all. */
 static bool is_pattern(const struct rule *rule, const struct imv_expr *expr) {
     return rule->may_fail && expr->kind == IMV_EXPR_BINARY && expr->binary.op == IMV_BINARY_MATCHES &&
            is_tag(rule, expr->binary.left) && !imv_expr_reads_any_slot(expr->binary.right) &&

@@ -1,6 +1,7 @@
 /* Arrow IPC stream (storage/base/arrow.h): a schema, record batches, the end.
  *
- * A column's type is known only from its values, so the rows of the first batch are gathered before the schema is written:
+ * A column's type is known only from its values, so the rows of the first batch are gathered before the schema is
+ * written:
  *
  *     all values are               type                    all values are          type
  *     integers                     int64                   booleans                bool
@@ -9,8 +10,8 @@
  *     signed and above 2^63 - 1    float64                 anything else, mixed,   utf8: strings as they are, the rest as
  *                                                          or null without a type  in CSV, lists, maps and twins as JSON
  *
- * Later values must fit: integers also go into float64, and everything into utf8. Another one ends the answer with an error
- * that names the column; a client that sees the stream end without its end mark knows that it is cut. */
+ * Later values must fit: integers also go into float64, and everything into utf8. Another one ends the answer with an
+ * error that names the column; a client that sees the stream end without its end mark knows that it is cut. */
 #include "storage/base/arrow.h"
 #include "query/sink/format.h"
 #include "storage/base/assert.h"

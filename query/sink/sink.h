@@ -6,13 +6,13 @@
  *             it begins with = + - @ (a reader that runs formulas must guard itself)
  *     Arrow   an IPC stream; how columns get their types is in arrow.c. No statistics
  *
- * A time is RFC 3339 in UTC with nanoseconds, or an integer of nanoseconds when asked for; a duration ISO 8601; an integer
- * exact, also above 2^63; a double the shortest text that reads back to the same bits; NaN and infinities the strings
- * "NaN", "Infinity", "-Infinity"; a twin {"id":7,"labels":["cpu"],"properties":{tags}}. Bytes that are no UTF-8 become
- * U+FFFD in JSON. Lists and maps in CSV are written as JSON.
+ * A time is RFC 3339 in UTC with nanoseconds, or an integer of nanoseconds when asked for; a duration ISO 8601; an
+ * integer exact, also above 2^63; a double the shortest text that reads back to the same bits; NaN and infinities the
+ * strings "NaN", "Infinity", "-Infinity"; a twin {"id":7,"labels":["cpu"],"properties":{tags}}. Bytes that are no UTF-8
+ * become U+FFFD in JSON. Lists and maps in CSV are written as JSON.
  *
- * Text gathers in a buffer of 64 KiB and goes to write when it is full and at the end; write may block, and returns false
- * to end the query. One thread.
+ * Text gathers in a buffer of 64 KiB and goes to write when it is full and at the end; write may block, and returns
+ * false to end the query. One thread.
  */
 #pragma once
 
@@ -46,9 +46,9 @@ void imv_text_sink_release(struct imv_text_sink *text_sink);
 
 /* Ends an answer whose query failed, after imv_query_run. While nothing has gone to write, whatever is in the buffer is
  * dropped and the answer is {"error":{"code":..,"detail":..,"message":..,"line":..,"column":..,"snippet":..,
- * "suggestion":..}} in JSON and NDJSON (the last two when not empty) and nothing in CSV and Arrow. In the middle of an answer JSON
- * closes "rows" and adds "error" as another member, NDJSON adds the object as its last line, and CSV and Arrow end short,
- * for lack of a place. False: write refused. */
+ * "suggestion":..}} in JSON and NDJSON (the last two when not empty) and nothing in CSV and Arrow. In the middle of an
+ * answer JSON closes "rows" and adds "error" as another member, NDJSON adds the object as its last line, and CSV and
+ * Arrow end short, for lack of a place. False: write refused. */
 bool imv_text_sink_error(struct imv_text_sink *text_sink, const struct imv_query_error *error);
 
 /* Why the sink itself ended the query: what Arrow cannot hold. NULL: it did not. Belongs to the sink. */

@@ -1,6 +1,6 @@
-/* arrow.h - the messages of the Arrow IPC streaming format (https://arrow.apache.org/docs/format/Columnar.html), apart from
- * what they mean to this project: framing, metadata read and metadata written. What comes in is ingest/arrow.h, what goes
- * out is query/sink/arrow.c.
+/* arrow.h - the messages of the Arrow IPC streaming format (https://arrow.apache.org/docs/format/Columnar.html), apart
+ * from what they mean to this project: framing, metadata read and metadata written. What comes in is ingest/arrow.h,
+ * what goes out is query/sink/arrow.c.
  *
  *     stream:   schema | dictionary batch or record batch ... | end
  *     message:  ff ff ff ff | metadata bytes i32, a multiple of 8 with the padding | flatbuffer | padding | body
@@ -73,12 +73,12 @@ struct imv_arrow_batch {
     struct imv_str body;
 };
 
-/* Reads the eight bytes before a message. *metadata_bytes is 0 at the end of the stream. IMV_INVALID: not a stream of this
- * format, or metadata above IMV_ARROW_METADATA_BYTES_MAX. */
+/* Reads the eight bytes before a message. *metadata_bytes is 0 at the end of the stream. IMV_INVALID: not a stream of
+ * this format, or metadata above IMV_ARROW_METADATA_BYTES_MAX. */
 imv_status imv_arrow_prefix(const void *prefix, size_t *metadata_bytes, struct imv_error *err);
 
-/* Reads the metadata; reader and the bytes must outlive the message. IMV_INVALID: it is damaged, of an unknown version or
- * header. */
+/* Reads the metadata; reader and the bytes must outlive the message. IMV_INVALID: it is damaged, of an unknown version
+ * or header. */
 imv_status imv_arrow_message_open(const void *metadata, size_t size, struct imv_flat_reader *reader,
                                   struct imv_arrow_message *message, struct imv_error *err);
 
@@ -90,8 +90,8 @@ imv_status imv_arrow_schema_field(const struct imv_arrow_message *message, uint3
 struct imv_str imv_arrow_schema_metadata(const struct imv_arrow_message *message, struct imv_str key);
 struct imv_str imv_arrow_field_metadata(const struct imv_arrow_field *field, struct imv_str key);
 
-/* The batch of a message of records or of a dictionary (with its id, and whether it adds to the entries there). IMV_INVALID:
- * damaged. IMV_UNSUPPORTED: a compressed body. */
+/* The batch of a message of records or of a dictionary (with its id, and whether it adds to the entries there).
+ * IMV_INVALID: damaged. IMV_UNSUPPORTED: a compressed body. */
 imv_status imv_arrow_batch_open(const struct imv_arrow_message *message, struct imv_str body,
                                 struct imv_arrow_batch *batch, struct imv_error *err);
 imv_status imv_arrow_dictionary_open(const struct imv_arrow_message *message, struct imv_str body,
@@ -128,8 +128,8 @@ void imv_arrow_body_reset(struct imv_arrow_body *body);
 void imv_arrow_body_release(struct imv_arrow_body *body);
 /* A column begins. */
 void imv_arrow_body_node(struct imv_arrow_body *body, uint64_t rows, uint64_t nulls);
-/* A buffer of size bytes, its padding zeroed; returns where its content goes, which holds until the next call, or NULL when
- * the body is full (or size is 0: nothing is to be written). */
+/* A buffer of size bytes, its padding zeroed; returns where its content goes, which holds until the next call, or NULL
+ * when the body is full (or size is 0: nothing is to be written). */
 void *imv_arrow_body_buffer(struct imv_arrow_body *body, size_t size);
 
 /* Append whole messages to out; what does not fit shows in out->failed. */

@@ -24,8 +24,8 @@ struct imv_budget {
 /* Registers the budget, which must stay in place until imv_budget_release. name must outlive it. */
 void imv_budget_init(struct imv_budget *budget, const char *name, size_t bytes_max);
 
-/* A part of another budget, e.g. one query's of all queries': a take must fit both. It is not registered (its bytes show in
- * the parent's). The parent must outlive it; NULL is allowed. */
+/* A part of another budget, e.g. one query's of all queries': a take must fit both. It is not registered (its bytes
+ * show in the parent's). The parent must outlive it; NULL is allowed. */
 void imv_budget_init_child(struct imv_budget *budget, struct imv_budget *parent, size_t bytes_max);
 
 /* Unregisters; asserts that everything was given back. */
@@ -37,8 +37,8 @@ bool imv_budget_take(struct imv_budget *budget, size_t bytes);
 /* Gives back what was taken. */
 void imv_budget_give(struct imv_budget *budget, size_t bytes);
 
-/* For memory that is counted elsewhere (inside a library, by its own allocator) and only shown here: what is used now. Such
- * a budget is not taken from; its maximum is what its owner keeps to. */
+/* For memory that is counted elsewhere (inside a library, by its own allocator) and only shown here: what is used now.
+ * Such a budget is not taken from; its maximum is what its owner keeps to. */
 void imv_budget_show(struct imv_budget *budget, size_t bytes);
 
 static inline size_t imv_budget_used(struct imv_budget *budget) {

@@ -43,7 +43,8 @@ static inline uint64_t imv_get_u64(const void *from) {
     memcpy(&value, from, sizeof value);
     return value;
 }
-/* memcmp by eight bytes, for names: they are mostly 4 to 16 bytes long, where the call costs more than the comparison. */
+/* memcmp by eight bytes, for names: they are mostly 4 to 16 bytes long, where the call costs more than the
+ * comparison. */
 static inline bool imv_bytes_same(const char *a, const char *b, size_t size) {
     if (size >= 8) {
         for (size_t i = 0; i + 8 < size; i += 8) {

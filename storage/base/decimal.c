@@ -37,8 +37,8 @@ static double double_of(uint64_t mantissa, int biased) {
 /* floor(log2(10^q)) for |q| < 1233. */
 static int floor_log2_power(int q) { return (q * 217706) >> 16; }
 
-/* Half a unit below the last place the mantissa is rounded away; product has the top bits of the number, two or three more
- * than a double. Numbers below 2^-1022 lose bits one by one. */
+/* Half a unit below the last place the mantissa is rounded away; product has the top bits of the number, two or three
+ * more than a double. Numbers below 2^-1022 lose bits one by one. */
 static double round_subnormal(uint64_t mantissa, int biased) {
     int lost = 1 - biased;
     if (lost >= 64) return 0;

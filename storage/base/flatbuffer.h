@@ -11,7 +11,8 @@
  * fit sets `bad` of the reader and reads as absent: the caller reads all it wants and asks once at the end. Every read
  * costs constant time, whatever the bytes are.
  *
- * Writing goes forward through a buffer: a parent first, with its offsets left open, then its children, which close them.
+ * Writing goes forward through a buffer: a parent first, with its offsets left open, then its children, which close
+ * them.
  *
  * The bytes belong to the caller and stay as they are while tables and vectors are in use. One thread.
  */
@@ -59,8 +60,8 @@ struct imv_flat_table imv_flat_item(struct imv_flat_reader *reader, const struct
 
 /* ---- writing ---- */
 
-/* Appends to out; positions and their alignment count from `start`. A failed append shows in out->failed, and everything
- * after it does nothing. */
+/* Appends to out; positions and their alignment count from `start`. A failed append shows in out->failed, and
+ * everything after it does nothing. */
 struct imv_flat_writer {
     struct imv_buffer *out;
     size_t start;

@@ -38,7 +38,8 @@ void imv_ring_close(struct imv_ring *ring);
 
 /* Returns a cleared submission entry; fill it by a prep function, then call imv_ring_bind (prep functions clear
  * user_data, so bind comes last). Submits what is queued when full; NULL only when the kernel then takes none of it
- * (out of memory, or completions waiting to be dispatched): the caller gives up or calls imv_ring_defer with -EAGAIN. */
+ * (out of memory, or completions waiting to be dispatched): the caller gives up or calls imv_ring_defer with
+ * -EAGAIN. */
 struct io_uring_sqe *imv_ring_sqe(struct imv_ring *ring);
 /* The completion of sqe goes to op. NULL: nobody is told, the completion is not counted. */
 void imv_ring_bind(struct imv_ring *ring, struct io_uring_sqe *sqe, struct imv_ring_op *op);

@@ -1,9 +1,9 @@
 /* alp.c - ALP, adaptive lossless floating point: doubles that were written as decimals, turned back into integers.
  *
- * After Afroozeh, Kuffo and Boncz, "ALP: Adaptive Lossless floating-Point Compression" (SIGMOD 2023). A double that came
- * from a decimal with few digits is an integer n times 10^factor times 10^-exponent, the products rounded as doubles
- * are. One exponent and factor serve the whole vector. The integers go through the flat integer codec that makes them
- * smallest.
+ * After Afroozeh, Kuffo and Boncz, "ALP: Adaptive Lossless floating-Point Compression" (SIGMOD 2023). A double that
+ * came from a decimal with few digits is an integer n times 10^factor times 10^-exponent, the products rounded as
+ * doubles are. One exponent and factor serve the whole vector. The integers go through the flat integer codec that
+ * makes them smallest.
  *
  * Values that do not come back to the same bits have a residual: what is to be added to the bits. Where decimals went
  * through arithmetic (40.998999999999995) residuals are a few units in the last place, and take a few bits each. Where
@@ -13,8 +13,8 @@
  *     exponent * (exponent + 1) / 2 + factor: u8 | inner codec: 7 bits, bit 7: residuals follow
  *     | block of count residuals (bitpack.h) | inner encoding
  *
- * The search: the digits behind the point are counted on a sample with exact divisions, then the exponent is the one for
- * which the products, which decode four times faster than divisions, come back most often.
+ * The search: the digits behind the point are counted on a sample with exact divisions, then the exponent is the one
+ * for which the products, which decode four times faster than divisions, come back most often.
  */
 #include "storage/base/assert.h"
 #include "storage/codec/codec.h"

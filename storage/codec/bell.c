@@ -3,8 +3,8 @@
 #include "storage/base/assert.h"
 #include "storage/base/bytes.h"
 
-/* Bits of each digit: the best prefix codes of at most 8 bits (package-merge) for bells of deviation 0.4, 0.75, 1, 1.4, 2
- * and 2.8 digits with a little more weight at their edges. On disk: never change a row. */
+/* Bits of each digit: the best prefix codes of at most 8 bits (package-merge) for bells of deviation 0.4, 0.75, 1, 1.4,
+ * 2 and 2.8 digits with a little more weight at their edges. On disk: never change a row. */
 static const uint8_t lengths[IMV_BELL_CODES][IMV_BELL_DIGITS] = {
     {8, 8, 8, 8, 6, 5, 3, 1, 2, 5, 7, 7, 8, 8, 8, 8}, {8, 8, 8, 7, 7, 5, 3, 1, 2, 5, 6, 8, 8, 8, 8, 8},
     {8, 8, 8, 8, 7, 4, 2, 2, 2, 3, 6, 7, 8, 8, 8, 8}, {8, 8, 8, 6, 5, 4, 2, 2, 2, 4, 5, 6, 7, 8, 8, 8},

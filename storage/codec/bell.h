@@ -2,9 +2,9 @@
  * (bitpack.h) whose values are spread like a bell, as steps of walks and noise of measurements are.
  *
  * A window of whole bits over a bell of deviation s takes about log2(6 s) bits, as it must hold the rare ones too; the
- * entropy is log2(4.1 s). Fixed prefix codes for bells of several widths, made beforehand, come within a tenth of a bit,
- * and need no search and no table in the data. Codes have up to 8 bits; a look-up of ten bits gives up to six digits, and the
- * digits are four streams, of which a processor decodes one beside another: 0.6 cycles a digit.
+ * entropy is log2(4.1 s). Fixed prefix codes for bells of several widths, made beforehand, come within a tenth of a
+ * bit, and need no search and no table in the data. Codes have up to 8 bits; a look-up of ten bits gives up to six
+ * digits, and the digits are four streams, of which a processor decodes one beside another: 0.6 cycles a digit.
  *
  *     code: u8 | where the streams 0 .. 3 end, in bits: 14 bits each | bits of the streams, one after another
  *
@@ -37,7 +37,7 @@ size_t imv_bell_choose(const uint16_t counts[IMV_BELL_DIGITS], unsigned *code);
 /* Writes count (1..IMV_PACK_COUNT_MAX) digits; returns the byte after. */
 uint8_t *imv_bell_write(const uint8_t *digits, size_t count, unsigned code, uint8_t *to);
 
-/* Reads count digits from [from, end), those of stream s to digits + s * IMV_BELL_STRIDE. Returns the byte after, or NULL
- * when these are no such digits. */
+/* Reads count digits from [from, end), those of stream s to digits + s * IMV_BELL_STRIDE. Returns the byte after, or
+ * NULL when these are no such digits. */
 const uint8_t *imv_bell_read(const uint8_t *from, const uint8_t *end, size_t count,
                              uint8_t digits[IMV_BELL_STREAMS * IMV_BELL_STRIDE]);

@@ -98,8 +98,8 @@ static void find_offsets(const uint64_t *values, size_t count, uint64_t least, c
         for (size_t i = 0; i < count; i++) offsets[i] = divide(divisor, values[i] - least);
 }
 
-/* How many low bits of a base are 0 and not stored: a bell's window may as well start a sixteenth of a digit earlier, and
- * bit patterns of doubles have long bases. */
+/* How many low bits of a base are 0 and not stored: a bell's window may as well start a sixteenth of a digit earlier,
+ * and bit patterns of doubles have long bases. */
 static unsigned base_shift(unsigned radix, uint64_t step, unsigned width) {
     return radix == IMV_BELL_DIGITS && step == 1 && width >= BASE_ALIGNED_WIDTH_MIN ? width - BASE_ALIGNED_BITS : 0;
 }
@@ -136,7 +136,8 @@ static bool is_better(struct imv_pack_plan *candidate, size_t count, const struc
 /* Fewer values do not earn the head of a bell. A window that starts below the least value must not wrap around. */
 enum { BELL_COUNT_MIN = 64, BELL_WIDTH_MAX = 60 };
 
-/* Buckets of the histogram in which windows are looked for: up to eight widths are tried in one pass over the values. */
+/* Buckets of the histogram in which windows are looked for: up to eight widths are tried in one pass over the
+ * values. */
 enum { BUCKETS_BITS = 8, BUCKETS = 1 << BUCKETS_BITS };
 
 static void count_buckets(const uint64_t *codes, size_t count, uint64_t low, unsigned shift, unsigned buckets,

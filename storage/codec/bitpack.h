@@ -17,16 +17,17 @@
  * place of an exception is 0. Numbers are packed least significant bit first; every packed part ends on a byte.
  *
  * Digits: whole bits are coarse when few are needed. Codes below 3 or 5 times a power of two have a digit above their
- * low bits: code = low + digit << width. Five ternary digits take 8 bits, three quinary ones 7 (the integer sequences of
- * ASTC textures), the first digit least significant. So nine tenths of a random walk's steps, -2..2, take 2.33 bits
+ * low bits: code = low + digit << width. Five ternary digits take 8 bits, three quinary ones 7 (the integer sequences
+ * of ASTC textures), the first digit least significant. So nine tenths of a random walk's steps, -2..2, take 2.33 bits
  * each instead of 3. As they decode slower than bits, they must save a sixteenth.
  *
  * Option 32, instead of these digits: 16 of them, in a prefix code made for bells (bell.h), must save a sixteenth too.
  * Steps of a random walk take 2.3 bits, noise half a bit less than the window that holds it. A bell's window may start
- * below the least value; base is where it starts then, and below is 0. A bell's base without a step, at 8 low bits or more,
- * is a multiple of 2^(width - 4), and the multiplier is what is stored.
+ * below the least value; base is where it starts then, and below is 0. A bell's base without a step, at 8 low bits or
+ * more, is a multiple of 2^(width - 4), and the multiplier is what is stored.
  *
- * Where values change their character (segments.h), a block is several: option 16 alone, and then, instead of the above,
+ * Where values change their character (segments.h), a block is several: option 16 alone, and then, instead of the
+ * above,
  *
  *     number of segments less 2: u8 | how many values each has but the last: varint | a block for each
  *
@@ -74,11 +75,13 @@ void imv_pack_plan_plain(const uint64_t *values, size_t count, bool is_unsigned,
 /* Writes plan->bytes bytes at `to` and returns the byte after them. The values are those of the plan. */
 uint8_t *imv_pack_write(const uint64_t *values, size_t count, const struct imv_pack_plan *plan, uint8_t *to);
 
-/* Reads a block of count (1..IMV_PACK_COUNT_MAX) values into out, which has room for IMV_PACK_COUNT_MAX. Returns the byte after the block, or
- * NULL when [from, end) does not start with one. */
+/* Reads a block of count (1..IMV_PACK_COUNT_MAX) values into out, which has room for IMV_PACK_COUNT_MAX. Returns the
+ * byte after the block, or NULL when [from, end) does not start with one. */
 const uint8_t *imv_pack_read(const uint8_t *from, const uint8_t *end, size_t count, uint64_t *out);
 
-/* Numbers of one width without a head, from a byte boundary to the next; each fits the width. Returns the byte after. */
+/* Numbers of one width without a head, from a byte boundary to the next; each fits the width. Returns the byte
+ * after. */
 uint8_t *imv_bits_write(const uint64_t *numbers, size_t count, unsigned width, uint8_t *to);
-/* count <= IMV_PACK_COUNT_MAX numbers; the caller has checked that imv_packed_bytes(count, width) are in [from, end). */
+/* count <= IMV_PACK_COUNT_MAX numbers; the caller has checked that imv_packed_bytes(count, width) are in [from,
+ * end). */
 void imv_bits_read(const uint8_t *from, const uint8_t *end, size_t count, unsigned width, uint64_t *out);

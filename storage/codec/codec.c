@@ -68,9 +68,9 @@ static bool is_hopeless(imv_codec_id codec, const struct roughness *roughness) {
 }
 
 /* Few integers near each other, of which a flush of many series has millions: the choice is between the flat codecs by
- * their plain sizes, which takes a tenth of the time of the search. What the search finds besides makes chunks of 32 rows
- * of walks 2% smaller, those of 64 rows 12% (bench/micro/bench_storage_chunk.c); consolidation, which has more rows, makes
- * it anyway. */
+ * their plain sizes, which takes a tenth of the time of the search. What the search finds besides makes chunks of 32
+ * rows of walks 2% smaller, those of 64 rows 12% (bench/micro/bench_storage_chunk.c); consolidation, which has more
+ * rows, makes it anyway. */
 enum { FEW_COUNT_MAX = 32, FEW_WIDTH_MAX = 10 };
 
 static void take_pack(struct imv_codec_plan *plan, imv_codec_id codec, const struct imv_pack_plan *pack, size_t bytes) {
@@ -122,7 +122,8 @@ void imv_codec_choose(const struct imv_codec_input *input, struct imv_codec_plan
         struct imv_codec_plan candidate = {.codec = preference[i], .bytes = plan->bytes};
         if (!codec->plan(input, &candidate) || candidate.bytes >= plan->bytes) continue;
         *plan = candidate;
-        /* A handful of bytes: what is left to save is not worth the search, but when there is only a handful of cells. */
+        /* A handful of bytes: what is left to save is not worth the search, but when there is only a handful of
+         * cells. */
         if ((plan->codec == IMV_CODEC_CONST || plan->codec == IMV_CODEC_LINEAR) && input->count > 4) return;
     }
     imv_assert(plan->bytes <= IMV_CODEC_BYTES_MAX);

@@ -1,10 +1,10 @@
 /* codec.h - how the values of one column in one vector become few bytes: the contract of all codecs, and their table.
  *
- * A codec turns 1..IMV_PACK_COUNT_MAX cells (rows without a value are left out before) into bytes and back, bit for bit.
- * Its plan tells the exact size beforehand, by arithmetic, so that imv_codec_choose takes the smallest without trying
- * them out; on a tie the earlier row of the table wins, which is the one that decodes faster. Which codec it was is
- * stored by whoever stores the bytes; sizes are known to the reader from outside, so an encoding has no length of its
- * own and must be consumed exactly.
+ * A codec turns 1..IMV_PACK_COUNT_MAX cells (rows without a value are left out before) into bytes and back, bit for
+ * bit. Its plan tells the exact size beforehand, by arithmetic, so that imv_codec_choose takes the smallest without
+ * trying them out; on a tie the earlier row of the table wins, which is the one that decodes faster. Which codec it was
+ * is stored by whoever stores the bytes; sizes are known to the reader from outside, so an encoding has no length of
+ * its own and must be consumed exactly.
  *
  * Decoders take every byte for hostile: they check each length, width, count and index before use, never read outside
  * [from, end), and return false for what is not an encoding. They write no more than the count rounded up to 8 cells.
@@ -77,8 +77,8 @@ struct imv_codec {
     const char *name; /* as in EXPLAIN and `imvdb inspect` */
     unsigned types;   /* bit 1 << type: may be chosen for it */
     unsigned level_max;
-    /* False when the codec does not apply to the cells, or when it sees early that it cannot make less than plan->bytes,
-     * the best so far (SIZE_MAX: none); else fills bytes and what encode wants to find. */
+    /* False when the codec does not apply to the cells, or when it sees early that it cannot make less than
+     * plan->bytes, the best so far (SIZE_MAX: none); else fills bytes and what encode wants to find. */
     bool (*plan)(const struct imv_codec_input *input, struct imv_codec_plan *plan);
     /* Writes plan->bytes bytes and returns the byte after them. */
     uint8_t *(*encode)(const struct imv_codec_input *input, const struct imv_codec_plan *plan, uint8_t *to);

@@ -1,9 +1,9 @@
-/* kernels.h - the inner loops of codecs and scans: plain functions over pointers and counts, with no object to chase and
- * no check to make.
+/* kernels.h - the inner loops of codecs and scans: plain functions over pointers and counts, with no object to chase
+ * and no check to make.
  *
- * Each exists twice: for any x86-64-v2 processor (kernels_scalar.c) and with AVX2 (kernels_avx2.c), in two tables of the
- * same shape. Which table is used is decided once, before main, by what the processor can do; the imv_kernel_ functions
- * call through it. Twins give the same bits for all inputs: tests run both and compare.
+ * Each exists twice: for any x86-64-v2 processor (kernels_scalar.c) and with AVX2 (kernels_avx2.c), in two tables of
+ * the same shape. Which table is used is decided once, before main, by what the processor can do; the imv_kernel_
+ * functions call through it. Twins give the same bits for all inputs: tests run both and compare.
  *
  * The callers (bitpack.c, the codecs) have checked every bound before. Outputs of decoding have room for the count
  * rounded up to 8 values; counts may be 0. No state but the choice of the table; any thread.
@@ -103,9 +103,9 @@ void imv_kernel_decimal(uint64_t *values, size_t count, double factor, double in
 
 /* ---- encoding ---- */
 
-/* The other way: integers[i] = the integer nearest to cells[i] * up * down where it is below 2^51, else any; residuals[i]
- * = what is to be added to the bits of integers[i] decoded with factor and inverse. Returns 0 when all residuals are 0
- * and all integers below 2^51. */
+/* The other way: integers[i] = the integer nearest to cells[i] * up * down where it is below 2^51, else any;
+ * residuals[i] = what is to be added to the bits of integers[i] decoded with factor and inverse. Returns 0 when all
+ * residuals are 0 and all integers below 2^51. */
 uint64_t imv_kernel_to_decimal(const uint64_t *restrict cells, size_t count, double up, double down, double factor,
                                double inverse, uint64_t *restrict integers, uint64_t *restrict residuals);
 
@@ -118,8 +118,8 @@ void imv_kernel_aggregate_integers(const uint64_t *cells, size_t count, uint64_t
                                    struct imv_kernel_integers *found);
 void imv_kernel_aggregate_floats(const uint64_t *cells, size_t count, struct imv_kernel_floats *found);
 
-/* Bit i of the (count + 63) / 64 words: cells[i] compares so to the constant; 0 behind the count. flip: 0 for signed and
- * boolean cells, 2^63 for unsigned ones. Rows without a value are the caller's to mask out. */
+/* Bit i of the (count + 63) / 64 words: cells[i] compares so to the constant; 0 behind the count. flip: 0 for signed
+ * and boolean cells, 2^63 for unsigned ones. Rows without a value are the caller's to mask out. */
 void imv_kernel_select_integers(const uint64_t *cells, size_t count, uint64_t flip, imv_kernel_comparison comparison,
                                 uint64_t constant, uint64_t *bits);
 /* As IEEE 754 compares: NaN is not equal to anything, and not less or greater. */

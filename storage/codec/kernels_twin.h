@@ -1,5 +1,5 @@
-/* kernels_twin.h - loops that compilers vectorize well: written once, compiled by kernels_scalar.c and kernels_avx2.c for
- * their processors. Private to these two. What they do is told in kernels.h.
+/* kernels_twin.h - loops that compilers vectorize well: written once, compiled by kernels_scalar.c and kernels_avx2.c
+ * for their processors. Private to these two. What they do is told in kernels.h.
  */
 #pragma once
 

@@ -50,7 +50,8 @@ static bool may_pay(const struct range *ranges, size_t blocks, size_t count, siz
     return bits < bits_max;
 }
 
-/* The cheapest way to join the blocks into segments: its bits, and the first block of the segment that ends with each. */
+/* The cheapest way to join the blocks into segments: its bits, and the first block of the segment that ends with
+ * each. */
 static size_t join_blocks(const struct range *ranges, size_t blocks, size_t count, uint8_t *first_of) {
     size_t least[BLOCKS_MAX + 1] = {0}; /* of the blocks before */
     for (size_t last = 0; last < blocks; last++) {

@@ -178,8 +178,8 @@ imv_status imv_engine_health(struct imv_engine *engine, struct imv_error *err) {
     return IMV_OK;
 }
 
-/* A statement that starts with a digit returns so many times 64 rows; any other is wrong. Rows and a failure at their end
- * come when it starts with a digit and ends with `!`. */
+/* A statement that starts with a digit returns so many times 64 rows; any other is wrong. Rows and a failure at their
+ * end come when it starts with a digit and ends with `!`. */
 imv_status imv_query_run(struct imv_engine *engine, const struct imv_query_request *request,
                          struct imv_query_sink *sink, struct imv_query_error *error) {
     (void)engine;

@@ -1,5 +1,5 @@
-/* Any bytes as a delete predicate: they are refused, or what comes out is not empty where it must not be, lies in text or
- * scratch, and written down again means the same. */
+/* Any bytes as a delete predicate: they are refused, or what comes out is not empty where it must not be, lies in text
+ * or scratch, and written down again means the same. */
 #include "connectors/http/predicate.h"
 #include "storage/base/assert.h"
 #include "storage/base/buffer.h"

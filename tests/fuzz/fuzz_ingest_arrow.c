@@ -1,5 +1,5 @@
-/* Any bytes, cut in two at any place: an Arrow stream is taken or refused without a read outside of it; and what is taken
- * does not depend on the cut. The first two bytes say where the cut is. */
+/* Any bytes, cut in two at any place: an Arrow stream is taken or refused without a read outside of it; and what is
+ * taken does not depend on the cut. The first two bytes say where the cut is. */
 #include "engine/exchange.h"
 #include "ingest/arrow.h"
 #include "storage/base/assert.h"

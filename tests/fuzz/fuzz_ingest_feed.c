@@ -1,5 +1,6 @@
-/* Any bytes, twice in a row so that series and sets of fields are known: the rows and the refusals are the same whether lines
- * go the quick way or, with a blank before each, through the grammar, and however the bytes are cut on their way. */
+/* Any bytes, twice in a row so that series and sets of fields are known: the rows and the refusals are the same whether
+ * lines go the quick way or, with a blank before each, through the grammar, and however the bytes are cut on their
+ * way. */
 #include "engine/exchange.h"
 #include "ingest/feed.h"
 #include "storage/base/assert.h"
@@ -111,7 +112,8 @@ static void feed_pieces(struct bench *bench, struct imv_str text, struct imv_prn
     drain(bench);
 }
 
-/* The text with a blank before each of its lines, each ended by a line feed as it was. False: a line is as long as allowed. */
+/* The text with a blank before each of its lines, each ended by a line feed as it was. False: a line is as long as
+ * allowed. */
 static bool put_blanks(struct imv_str text, struct imv_buffer *out) {
     for (size_t start = 0; start < text.size;) {
         struct imv_line_scan scan = {0};

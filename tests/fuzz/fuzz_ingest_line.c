@@ -1,5 +1,5 @@
-/* Any bytes: lines are found, split and parsed without reading beyond them, and a scan in two pieces ends where a scan in
- * one does. Lines that the quick ways take (line_spans.h, line_known.h) are what the grammar says they are. */
+/* Any bytes: lines are found, split and parsed without reading beyond them, and a scan in two pieces ends where a scan
+ * in one does. Lines that the quick ways take (line_spans.h, line_known.h) are what the grammar says they are. */
 #include "ingest/line.h"
 #include "ingest/line_known.h"
 #include "ingest/line_spans.h"

@@ -1,6 +1,7 @@
 /* arrow_table.h - a small table in memory, and its encoding as an Arrow IPC stream: what tests send.
  *
- * The encoder is written for plainness and for choice (batch sizes, dictionaries replaced or added to, widths), not speed.
+ * The encoder is written for plainness and for choice (batch sizes, dictionaries replaced or added to, widths), not
+ * speed.
  */
 #pragma once
 

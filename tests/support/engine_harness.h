@@ -1,8 +1,8 @@
 /* engine_harness.h - a whole engine on the calling thread, and a plain model of what it must hold.
  *
  * The harness opens an engine with its shards and one writer per shard, on a simulated disk and the in-memory store, or
- * on real files and RocksDB. harness_turn is one turn of every shard's loop; harness_settle turns until nothing is under
- * way. Background work is done by harness_background.
+ * on real files and RocksDB. harness_turn is one turn of every shard's loop; harness_settle turns until nothing is
+ * under way. Background work is done by harness_background.
  *
  * The model is an array of cells (series, time, field), each of which remembers the value that was acknowledged last
  * and those written since. A read must show the acknowledged value or one that was written later, and nothing else. A

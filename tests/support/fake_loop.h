@@ -1,9 +1,10 @@
 /* fake_loop.h - the loop's side of connections (ingest/loop.h) without sockets, for tests and fuzzing of what speaks on
  * them.
  *
- * Defines imv_loop_post, imv_conn_send and so on, so that a program that includes it once links these and not the ingest
- * loop. Nothing happens by itself: the test says what arrives, in which pieces, and how much of the output the peer takes;
- * fake_conn_settle lets handlers run until they have nothing more to do, in the order that the real loop keeps.
+ * Defines imv_loop_post, imv_conn_send and so on, so that a program that includes it once links these and not the
+ * ingest loop. Nothing happens by itself: the test says what arrives, in which pieces, and how much of the output the
+ * peer takes; fake_conn_settle lets handlers run until they have nothing more to do, in the order that the real loop
+ * keeps.
  */
 #pragma once
 

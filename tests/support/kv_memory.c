@@ -1,6 +1,6 @@
 /* kv_memory.c - see the header. A family is a list of runs, each sorted by key; `meta` is a single run that is changed
- * in place, `chunks` one run per ingested table. Runs are reference-counted: an iterator merges copies of the references
- * at its start, so what happens later does not reach it. */
+ * in place, `chunks` one run per ingested table. Runs are reference-counted: an iterator merges copies of the
+ * references at its start, so what happens later does not reach it. */
 #include "tests/support/kv_memory.h"
 
 #include "storage/base/assert.h"

@@ -1,8 +1,8 @@
 /* threaded.h - Criterion for tests of threads; under the thread sanitizer the little of it that they use.
  *
- * Criterion maps its arena where the sanitizer keeps its shadow and dies. There the macros below register the tests with
- * a main of their own, which runs them one after the other in one process, ends with the first failure, and writes a TAP
- * report when asked with --tap=FILE. tests/threaded.txt lists the programs.
+ * Criterion maps its arena where the sanitizer keeps its shadow and dies. There the macros below register the tests
+ * with a main of their own, which runs them one after the other in one process, ends with the first failure, and writes
+ * a TAP report when asked with --tap=FILE. tests/threaded.txt lists the programs.
  */
 #pragma once
 

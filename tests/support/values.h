@@ -1,6 +1,6 @@
 /* values.h - columns of many characters for tests of codecs, chunks and whatever stores values: constant, regular,
- * noisy, sparse, extreme. A table of generators; each fills cells from a random number generator, so that a seed replays
- * a failure.
+ * noisy, sparse, extreme. A table of generators; each fills cells from a random number generator, so that a seed
+ * replays a failure.
  */
 #pragma once
 

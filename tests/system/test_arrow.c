@@ -42,7 +42,8 @@ static void send_bytes(int fd, const void *bytes, size_t size) {
     }
 }
 
-/* Sends a request on a connection of its own and collects the whole answer, head and body, NUL-terminated; the status. */
+/* Sends a request on a connection of its own and collects the whole answer, head and body, NUL-terminated; the
+ * status. */
 static int exchange(const char *path, const char *headers, struct imv_str body, struct imv_buffer *answer) {
     char head[1024], bytes[65536];
     int fd = test_connect(server.http_port);
@@ -213,8 +214,8 @@ Test(arrow_system, what_a_query_answers_can_be_written) {
 }
 
 Test(arrow_system, another_library_agrees) {
-    /* What the Apache Arrow library for JavaScript writes is taken, and it reads back the same. $IMV_ARROW_JS is a folder of
-     * node modules with apache-arrow in it. */
+    /* What the Apache Arrow library for JavaScript writes is taken, and it reads back the same. $IMV_ARROW_JS is a
+     * folder of node modules with apache-arrow in it. */
     const char *modules = getenv("IMV_ARROW_JS");
     if (modules == NULL || access(modules, R_OK) != 0)
         cr_skip_test("IMV_ARROW_JS is not set: no folder of node modules with apache-arrow");

@@ -1,5 +1,5 @@
-/* Backups of a server that is being written to: what was acknowledged before is in them, they restore, and what is damaged
- * or cut short does not. */
+/* Backups of a server that is being written to: what was acknowledged before is in them, they restore, and what is
+ * damaged or cut short does not. */
 #include "connectors/cli/ask.h"
 #include "tests/support/program.h"
 
@@ -131,8 +131,8 @@ static void check_restored(const char *directory, int64_t wanted) {
     unlink(other.log);
 }
 
-/* Backups under load, as directory and as archive, hold what was acknowledged before each, and restore; the server goes on
- * and keeps nothing of them. */
+/* Backups under load, as directory and as archive, hold what was acknowledged before each, and restore; the server goes
+ * on and keeps nothing of them. */
 Test(backup, holds_what_was_acknowledged) {
     struct writer writer = {0};
     char output[8192], name[32];

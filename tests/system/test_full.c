@@ -1,5 +1,5 @@
-/* A disk that is filled at random points, again and again, under a server that is being written to: reads go on, writes are
- * refused with a reason and taken again without a restart, and no row that was acknowledged is lost.
+/* A disk that is filled at random points, again and again, under a server that is being written to: reads go on, writes
+ * are refused with a reason and taken again without a restart, and no row that was acknowledged is lost.
  *
  * The disk is an ext4 file system in a file of its own, which takes root to mount. IMV_FULL_CYCLES sets how often it is
  * filled (default 6); the seed is printed and may be given in IMV_TEST_SEED. */

@@ -1,5 +1,5 @@
-/* Bulk loads through the built program: interrupted in the middle on either side and resumed, refused lines, what files may
- * hold. */
+/* Bulk loads through the built program: interrupted in the middle on either side and resumed, refused lines, what files
+ * may hold. */
 #include "tests/support/program.h"
 
 #include <criterion/criterion.h>

@@ -79,7 +79,8 @@ static void *write_rows(void *argument) {
     return NULL;
 }
 
-/* 0 + 1 + 4 + ... + (n-1)^2: with count, sum, minimum and maximum it leaves no room for a row too many and one too few. */
+/* 0 + 1 + 4 + ... + (n-1)^2: with count, sum, minimum and maximum it leaves no room for a row too many and one too
+ * few. */
 static int64_t sum_of_squares(int64_t n) { return (int64_t)((imv_int128)(n - 1) * n * (2 * n - 1) / 6); }
 
 /* Asks for count, sum of squares, min, max and sum of each series and checks them against the writers. */

@@ -17,7 +17,8 @@
 
 enum { IDLE = 900, SLOW_READERS = 50, HALF_OPEN = 50, MIB = 1 << 20 };
 
-/* The bounds that the server is started with, and what is not in a pool: code, RocksDB, stacks, the allocator's slack. */
+/* The bounds that the server is started with, and what is not in a pool: code, RocksDB, stacks, the allocator's
+ * slack. */
 enum { HEAD_MIB = 128, BATCH_MIB = 64, CONNECTION_MIB = 64, QUERY_MIB = 32, QUERY_THREADS = 2, UNPOOLED_MIB = 192 };
 static const long bound_bytes =
     (long)(HEAD_MIB + BATCH_MIB + CONNECTION_MIB + QUERY_MIB * QUERY_THREADS + UNPOOLED_MIB) * MIB;

@@ -1,6 +1,6 @@
 /* Real sensor runs go in by `imvdb import` and come back bit for bit: from memory, from the journal after kill -9, from
- * chunks after a flush, and from chunks after an orderly restart. The expected values are this test's own reading of the
- * files (../shared/data/skab, see its README). */
+ * chunks after a flush, and from chunks after an orderly restart. The expected values are this test's own reading of
+ * the files (../shared/data/skab, see its README). */
 #include "connectors/cli/ask.h"
 #include "storage/base/metrics.h"
 #include "tests/support/program.h"

@@ -1,5 +1,5 @@
-/* Mixed load for a long time, in a memory group of twice the configured pools where the system lets us make one: memory and
- * descriptors stay flat, and no acknowledged row is lost.
+/* Mixed load for a long time, in a memory group of twice the configured pools where the system lets us make one: memory
+ * and descriptors stay flat, and no acknowledged row is lost.
  *
  * Writers over TCP and HTTP own their series. Round n of a writer is one row in each of its series with value n; every
  * fifth round is held back and sent late, so that slots are written again. A source of short-lived series runs beside

@@ -1,5 +1,5 @@
-/* The ten queries of TSBS's devops use case (github.com/timescale/tsbs), asked of a server and answered a second time by
- * plain loops over the arrays that the data came from: from memory, and from chunks after a restart. */
+/* The ten queries of TSBS's devops use case (github.com/timescale/tsbs), asked of a server and answered a second time
+ * by plain loops over the arrays that the data came from: from memory, and from chunks after a restart. */
 #include "connectors/cli/ask.h"
 #include "storage/base/prng.h"
 #include "tests/support/program.h"

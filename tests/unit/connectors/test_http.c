@@ -772,8 +772,8 @@ Test(http_write, a_lost_remote_write_is_forgotten) {
     cr_assert_eq(imv_budget_used(&store.remote_write), 0);
 }
 
-/* While the disk is nearly full writes of every kind are answered 507 with the reason, also in the middle of a body, and
- * taken again afterwards. */
+/* While the disk is nearly full writes of every kind are answered 507 with the reason, also in the middle of a body,
+ * and taken again afterwards. */
 Test(http_write, a_full_disk_refuses_writes) {
     struct imv_error reason;
     imv_fail(&reason, IMV_FULL, "the disk is nearly full");

@@ -1,5 +1,5 @@
-/* POST /query between a fake loop and real threads of the pool, with an engine that answers as each test wants: whose turn
- * it is to free what, and what a client sees of answers that end short. */
+/* POST /query between a fake loop and real threads of the pool, with an engine that answers as each test wants: whose
+ * turn it is to free what, and what a client sees of answers that end short. */
 #include "connectors/http/query.h"
 
 #include "connectors/http/context.h"
@@ -122,8 +122,8 @@ QUERY_TEST(a_failure_replaces_a_short_answer) {
     cr_assert(got("HTTP/1.1 408") && got("application/json") && got("told to fail") && !got("1000000000000000000"));
 }
 
-/* A CSV answer that fails in its middle has no place for the error: the connection breaks, so that a part cannot be taken
- * for the whole. */
+/* A CSV answer that fails in its middle has no place for the error: the connection breaks, so that a part cannot be
+ * taken for the whole. */
 QUERY_TEST(a_long_csv_answer_that_fails_is_cut) {
     outcome = IMV_TIMEOUT;
     batches = 200;

@@ -207,7 +207,8 @@ Test(catalog, fields_stop_at_their_limits) {
 }
 
 Test(catalog, a_property_is_a_tag_or_a_field) {
-    /* A field cannot take the name of a tag of its label nor a tag that of a field, and neither attempt leaves a trace. */
+    /* A field cannot take the name of a tag of its label nor a tag that of a field, and neither attempt leaves a
+     * trace. */
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu"), *mem = make_label(&bench, "mem");
     make_series(&bench, cpu, "host=a");
@@ -251,8 +252,8 @@ Test(catalog, shapes_are_interned) {
 }
 
 Test(catalog, shapes_within_the_limit_come_back_in_any_order) {
-    /* Shapes of one field, which are made beyond the limit too, leave the others' room alone: a replay, whose shards make
-     * them in another order, is not refused what a writer was given. */
+    /* Shapes of one field, which are made beyond the limit too, leave the others' room alone: a replay, whose shards
+     * make them in another order, is not refused what a writer was given. */
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu");
     const struct imv_field *f[2] = {make_field(&bench, cpu, "a", IMV_FLOAT), make_field(&bench, cpu, "b", IMV_FLOAT)};
@@ -334,8 +335,8 @@ Test(catalog, series_stop_at_their_limit) {
 }
 
 Test(catalog, a_label_has_a_limit_of_its_own) {
-    /* At a label's limit its new series are IMV_FULL with both numbers, other labels go on, and a limit of the label itself
-     * goes before that of all labels. */
+    /* At a label's limit its new series are IMV_FULL with both numbers, other labels go on, and a limit of the label
+     * itself goes before that of all labels. */
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu"), *mem = make_label(&bench, "mem");
     make_series(&bench, cpu, "host=a");
@@ -359,7 +360,8 @@ Test(catalog, a_label_has_a_limit_of_its_own) {
 }
 
 Test(catalog, a_row_is_checked_without_a_trace) {
-    /* Whatever stands against a row is found before anything is made, and fields of one row are made together or not. */
+    /* Whatever stands against a row is found before anything is made, and fields of one row are made together or
+     * not. */
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu");
     make_series(&bench, cpu, "host=a");
@@ -474,7 +476,8 @@ Test(catalog, what_was_persisted_comes_back) {
 }
 
 Test(catalog, only_visible_series_are_persisted) {
-    /* A series without a durable row is not written; it is once it has one, also when later ones were written before. */
+    /* A series without a durable row is not written; it is once it has one, also when later ones were written
+     * before. */
     struct bench bench = bench_open();
     struct imv_label *cpu = make_label(&bench, "cpu");
     struct imv_series *early = make_series(&bench, cpu, "host=early");
@@ -540,8 +543,8 @@ Test(catalog, a_failed_persist_is_made_up_for) {
 }
 
 Test(catalog, a_persist_cut_by_a_crash_leaves_a_catalog) {
-    /* Wherever the power goes during a persist, the next open finds a part of the definitions, each with its id, and the
-     * journal's replay (here: defining them again) completes them. */
+    /* Wherever the power goes during a persist, the next open finds a part of the definitions, each with its id, and
+     * the journal's replay (here: defining them again) completes them. */
     enum { SERIES = 20000 };
     static uint64_t ids[SERIES];
     for (uint64_t crash = 1; crash <= 4; crash++) {

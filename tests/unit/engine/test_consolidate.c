@@ -249,8 +249,8 @@ static void naive_write(struct imv_series *series, struct imv_prng *prng, int fl
 }
 
 Test(consolidate, any_rows_merge_as_plain_arrays_do, .init = simulated, .fini = simulated_end) {
-    /* Late, repeated and partial rows of all kinds of fields, in many flushes and in parts that were consolidated before:
-     * the newest value of each field stays, and chunks are full but for the last. */
+    /* Late, repeated and partial rows of all kinds of fields, in many flushes and in parts that were consolidated
+     * before: the newest value of each field stays, and chunks are full but for the last. */
     struct imv_prng prng;
     struct imv_series *series;
     uint32_t next = 0;
@@ -333,7 +333,8 @@ static bool job_begin(int steps) {
 }
 
 Test(consolidate, a_flush_in_the_middle_wins, .init = simulated, .fini = simulated_end) {
-    /* Rows written over the ones being rewritten, and flushed before any step of the job, are the newer ones after it. */
+    /* Rows written over the ones being rewritten, and flushed before any step of the job, are the newer ones after
+     * it. */
     int steps = 1;
     for (bool under_way = true; under_way; steps++) {
         ok(harness_open(&harness, &err));
@@ -366,8 +367,8 @@ static void model_forget(uint32_t label, int64_t horizon) {
 }
 
 Test(consolidate, what_retention_takes_in_the_middle_stays_gone, .init = simulated, .fini = simulated_end) {
-    /* Inputs that retention retires before any step of the job do not come back, whether it ends or begins anew, and all
-     * files go but those of the parts that are left. */
+    /* Inputs that retention retires before any step of the job do not come back, whether it ends or begins anew, and
+     * all files go but those of the parts that are left. */
     int steps = 1;
     for (bool under_way = true; under_way; steps++) {
         ok(harness_open(&harness, &err));
@@ -573,8 +574,8 @@ static void days_put(struct imv_series *series, int64_t days, int64_t offset) {
 }
 
 Test(consolidate, shared_files_of_scattered_rows_are_freed, .init = simulated, .fini = simulated_end) {
-    /* Two scattered flushes over the same days are merged day by day, and their files go. One alone stays as it is until
-     * half of its days are gone. */
+    /* Two scattered flushes over the same days are merged day by day, and their files go. One alone stays as it is
+     * until half of its days are gone. */
     enum { DAYS = 40 };
     struct imv_series *series;
     ok(harness_open(&harness, &err));
@@ -636,8 +637,8 @@ static size_t tombstones_count(void) {
 }
 
 Test(consolidate, deleted_rows_leave_the_parts_and_tombstones_go, .init = simulated, .fini = simulated_end) {
-    /* A part of which a deletion hides much is rewritten without those rows, even when it is alone in its slot; then the
-     * tombstone is not needed any more. What was written after the deletion stays. */
+    /* A part of which a deletion hides much is rewritten without those rows, even when it is alone in its slot; then
+     * the tombstone is not needed any more. What was written after the deletion stays. */
     ok(harness_open(&harness, &err));
     put_everywhere(0, 40);
     flush();
@@ -667,8 +668,8 @@ Test(consolidate, deleted_rows_leave_the_parts_and_tombstones_go, .init = simula
 }
 
 Test(consolidate, a_record_that_failed_is_taken_back_when_inputs_are_gone, .init = simulated, .fini = simulated_end) {
-    /* When retention retires the inputs of a job whose record failed, so that the store may hold it or not, their rows do
-     * not come back, also when retention is made longer again: tombstones of deleted ones among them may be gone. */
+    /* When retention retires the inputs of a job whose record failed, so that the store may hold it or not, their rows
+     * do not come back, also when retention is made longer again: tombstones of deleted ones among them may be gone. */
     bool did_work;
     int64_t horizon = model_time(1) - model_time(1) % HARNESS_DAY;
     ok(harness_open(&harness, &err));
@@ -728,8 +729,8 @@ Test(consolidate, a_deletion_in_the_middle_holds, .init = simulated, .fini = sim
 /* ---- series that end ---- */
 
 Test(consolidate, writers_do_not_pause_for_a_job, .init = simulated, .fini = simulated_end) {
-    /* Removing ended series, for which writers pause until no snapshot is held, waits for a job to end, and a job does not
-     * begin in the pause. */
+    /* Removing ended series, for which writers pause until no snapshot is held, waits for a job to end, and a job does
+     * not begin in the pause. */
     ok(harness_open(&harness, &err));
     for (int i = 0; i < 2; i++) {
         put_everywhere(0, 40);

@@ -56,7 +56,8 @@ static void fini(void) {
 }
 
 Test(choice, a_cold_day_of_hourly_flushes_is_one_run, .init = init, .fini = fini) {
-    /* All parts of a day that is over are taken at once, those of a day that is not, or was flushed to lately, are not. */
+    /* All parts of a day that is over are taken at once, those of a day that is not, or was flushed to lately, are
+     * not. */
     for (int hour = 0; hour < 24; hour++) add(IMV_TIER_FRESH, 8, hour, hour + 1, 360);
     for (int hour = 0; hour < 24; hour++) add(IMV_TIER_FRESH, 9, hour, hour + 1, 360);
     cr_assert_eq(choose(), 24);
@@ -214,8 +215,8 @@ static uint64_t rewrite(size_t count) {
 }
 
 Test(choice, any_sequence_of_flushes_is_written_few_times, .init = init, .fini = fini) {
-    /* Over ten days of flushes with late rows, hourly or each minute, what is written stays below 2.5 times what flushes
-     * wrote, and parts stay few: 45 a day at most, each of 32 flushes, and those of today. */
+    /* Over ten days of flushes with late rows, hourly or each minute, what is written stays below 2.5 times what
+     * flushes wrote, and parts stay few: 45 a day at most, each of 32 flushes, and those of today. */
     const struct {
         int64_t period;
         uint64_t rows;

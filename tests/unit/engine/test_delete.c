@@ -206,8 +206,8 @@ Test(delete, a_journal_of_deletions_alone_turns_over, .init = simulated, .fini =
 }
 
 Test(delete, a_flush_that_is_asked_for_takes_deletions_along, .init = simulated, .fini = simulated_end) {
-    /* When a flush is done, the deletions from before it need no journal, also if there was no room for another head when
-     * it was asked for. */
+    /* When a flush is done, the deletions from before it need no journal, also if there was no room for another head
+     * when it was asked for. */
     put_all();
     ok(harness_flush(&harness, &err));
     for (uint32_t i = 0; i < IMV_HEADS_MAX; i++) {

@@ -55,7 +55,8 @@ static void put_steady(void) {
     }
 }
 
-/* Time passes, and the background does what there is to do; shards and writers turn in between, as their threads would. */
+/* Time passes, and the background does what there is to do; shards and writers turn in between, as their threads
+ * would. */
 static void pass(int64_t seconds) {
     imv_manual_clock_advance(&harness.clock, seconds * HARNESS_SECOND);
     put_steady();
@@ -97,8 +98,8 @@ static void put_round(int round) {
 }
 
 Test(ended, series_that_come_and_go_take_no_more_memory, .init = setup, .fini = teardown, .timeout = 240) {
-    /* Over a hundred rounds of new series whose rows pass their retention, with restarts, catalog, index and `meta` stay as
-     * large as after the first rounds. */
+    /* Over a hundred rounds of new series whose rows pass their retention, with restarts, catalog, index and `meta`
+     * stay as large as after the first rounds. */
     uint64_t bytes_before = 0;
     for (int round = 0; round < 100; round++) {
         put_round(round);
@@ -127,7 +128,8 @@ Test(ended, series_that_come_and_go_take_no_more_memory, .init = setup, .fini = 
 }
 
 Test(ended, ids_are_not_given_out_again, .init = setup, .fini = teardown) {
-    /* A series that is asked for again after it was removed is a new one with an id of its own, also after a restart. */
+    /* A series that is asked for again after it was removed is a new one with an id of its own, also after a
+     * restart. */
     uint64_t first = put("churn", "a", now(), 0);
     pass(2 * HOUR);
     cr_assert_eq(series_count("churn"), 0);
@@ -188,7 +190,8 @@ Test(ended, a_snapshot_keeps_series, .init = setup, .fini = teardown) {
 }
 
 Test(ended, a_failed_write_keeps_series, .init = setup, .fini = teardown) {
-    /* When the records cannot be deleted the series stay, rows may come to them, and a restart finds all that it needs. */
+    /* When the records cannot be deleted the series stay, rows may come to them, and a restart finds all that it
+     * needs. */
     put_round(0);
     imv_manual_clock_advance(&harness.clock, 2 * HOUR * HARNESS_SECOND);
     imv_engine_lock(harness.engine, IMV_RANK_FLUSH);

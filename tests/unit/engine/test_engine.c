@@ -410,8 +410,8 @@ Test(engine, a_crash_in_a_group_that_was_cut_in_two_loses_nothing, .init = simul
 /* ---- failures ---- */
 
 Test(engine, a_failed_journal_ends_acknowledgements_and_reads_go_on, .init = simulated, .fini = simulated_end) {
-    /* After a failed write nothing more is acknowledged and health says why; what was acknowledged stays readable, can be
-     * flushed, and is there after a restart. */
+    /* After a failed write nothing more is acknowledged and health says why; what was acknowledged stays readable, can
+     * be flushed, and is there after a restart. */
     ok(harness_open(&harness, &err));
     put_everywhere(0, 5);
     ok(imv_engine_health(harness.engine, &err));
@@ -689,8 +689,8 @@ Test(engine, rows_of_many_days_on_the_real_store, .init = real, .fini = real_end
     ok(imv_engine_check(directory, count_line, &lines, &err));
 }
 
-/* Flips a byte a third into each file of directory/name that ends in suffix, one at a time, and expects the check to find
- * it; returns how many there were. */
+/* Flips a byte a third into each file of directory/name that ends in suffix, one at a time, and expects the check to
+ * find it; returns how many there were. */
 static int damage_each(const char *name, const char *suffix, off_t (*place)(off_t size)) {
     char folder[512], path[1024];
     path_in(folder, name);

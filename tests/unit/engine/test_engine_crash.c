@@ -122,8 +122,8 @@ static bool power_lost(const struct trace *trace) {
            (store_faulted(trace) && trace->fault.store_fault == IMV_KV_MEMORY_CRASH);
 }
 
-/* Reads the oldest snapshot once more, expects what it showed at first, and releases it. A store that has lost its power
- * cannot be read. */
+/* Reads the oldest snapshot once more, expects what it showed at first, and releases it. A store that has lost its
+ * power cannot be read. */
 static bool snapshot_end(struct trace *trace) {
     if (trace->snapshots_count == 0) return true;
     struct imv_snapshot *oldest = trace->snapshots[0];

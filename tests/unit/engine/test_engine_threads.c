@@ -210,8 +210,8 @@ static void fresh(void) {
 static void remove_directory(void) { test_directory_remove(directory); }
 
 Test(engine_threads, shards_readers_and_flushes_agree, .init = fresh, .fini = remove_directory) {
-    /* While rows are written, flushed, deleted and read by different threads, every snapshot shows each series without a
-     * gap, with all rows that were acknowledged and none that were deleted before it was taken. */
+    /* While rows are written, flushed, deleted and read by different threads, every snapshot shows each series without
+     * a gap, with all rows that were acknowledged and none that were deleted before it was taken. */
     struct imv_kv_memory *memory;
     struct imv_kv *kv;
     cr_assert_eq(imv_kv_memory_new(1, &memory, NULL), IMV_OK);

@@ -317,8 +317,8 @@ static imv_status log_series(void *context, struct imv_series *series, const str
     return log->answer == IMV_OK ? IMV_OK : imv_fail(err, log->answer, "stop");
 }
 
-/* Series of any index are found, visited in order of index, and cost nothing when they have no rows; a visitor's failure
- * ends the walk. */
+/* Series of any index are found, visited in order of index, and cost nothing when they have no rows; a visitor's
+ * failure ends the walk. */
 Test(head, series_are_found_and_visited_in_order) {
     struct imv_prng prng;
     imv_prng_init(&prng, 1);

@@ -257,8 +257,8 @@ static void free_batches(struct imv_batch *batch) {
 }
 
 Test(journal, what_was_encoded_is_decoded, .timeout = 60) {
-    /* Rows of random shapes come out of a fresh catalog with the same names, ids, types, cells and order per series, and
-     * no batch adds more than its bound. */
+    /* Rows of random shapes come out of a fresh catalog with the same names, ids, types, cells and order per series,
+     * and no batch adds more than its bound. */
     for (uint64_t seed = 1; seed <= 8; seed++) {
         fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
         struct maker maker;
@@ -299,7 +299,8 @@ Test(journal, what_was_encoded_is_decoded, .timeout = 60) {
 }
 
 Test(journal, every_float_keeps_its_bits) {
-    /* NaN payloads, both zeros, infinities and the ends of the integers come back bit by bit, whatever the row count. */
+    /* NaN payloads, both zeros, infinities and the ends of the integers come back bit by bit, whatever the row
+     * count. */
     static const uint64_t cells[] = {0,
                                      UINT64_C(0x8000000000000000),
                                      UINT64_C(0x7ff0000000000000),
@@ -476,8 +477,8 @@ Test(journal, definitions_are_written_once) {
 }
 
 Test(journal, a_full_payload_is_left_as_it_was, .timeout = 60) {
-    /* Whatever room is too little, encoding says IMV_FULL, leaves the payload and forgets what it had marked, so that the
-     * next group defines it all. */
+    /* Whatever room is too little, encoding says IMV_FULL, leaves the payload and forgets what it had marked, so that
+     * the next group defines it all. */
     struct maker maker;
     maker_init(&maker, 3);
     struct imv_batch *batches = random_batches(&maker, 2, 60);

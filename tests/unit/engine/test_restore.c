@@ -105,8 +105,8 @@ static void check_whole(const char *target, bool with_manifest) {
     cr_expect_neq(access(path_of(target, "incomplete"), F_OK), 0);
 }
 
-/* An archive in pieces of any size becomes the files that were put into it, as data or as a backup; from the directory of
- * the backup comes the same data. */
+/* An archive in pieces of any size becomes the files that were put into it, as data or as a backup; from the directory
+ * of the backup comes the same data. */
 Test(restore, what_went_in_comes_out) {
     struct imv_error err;
     static const size_t pieces[] = {1, 7, 511, 512, 513, 1 << 20};

@@ -67,8 +67,8 @@ static void check_and_empty(void) {
 }
 
 Test(row_collector, rows_come_out_as_they_went_in) {
-    /* Batches of any size, with and without gaps, become full buffers that hold the same rows in the same order; strings
-     * outlive their batch. */
+    /* Batches of any size, with and without gaps, become full buffers that hold the same rows in the same order;
+     * strings outlive their batch. */
     static const uint32_t ids[COLUMNS] = {1, 4, 9};
     static const imv_type types[COLUMNS] = {IMV_INTEGER, IMV_INTEGER, IMV_STRING};
     struct imv_rows batch;

@@ -135,8 +135,8 @@ static const char *sent_rows(struct bench *bench, uint32_t shard) {
 }
 
 Test(writer, the_end_of_a_pause_is_room_at_once) {
-    /* A writer that keeps to a pause has no room; whoever is woken at its end finds room before anything is sent again, and
-     * none of the series that were removed meanwhile. */
+    /* A writer that keeps to a pause has no room; whoever is woken at its end finds room before anything is sent again,
+     * and none of the series that were removed meanwhile. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     series_of(&bench, "cpu", 1);
@@ -235,7 +235,8 @@ Test(writer, shapes_are_followed_left_and_found_again) {
 }
 
 Test(writer, a_row_that_fails_leaves_the_others) {
-    /* A type conflict, an empty row and an abandoned one leave no row, and what comes after is as if they had not been. */
+    /* A type conflict, an empty row and an abandoned one leave no row, and what comes after is as if they had not
+     * been. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     struct imv_series *series = series_of(&bench, "cpu", 0);
@@ -305,8 +306,8 @@ Test(writer, rows_that_no_group_could_hold_are_refused) {
 }
 
 Test(writer, a_mark_is_reached_when_every_owner_has_applied_up_to_it) {
-    /* A mark taken before, between and after sends is IMV_BUSY until each shard has applied its batches, no earlier and no
-     * later. */
+    /* A mark taken before, between and after sends is IMV_BUSY until each shard has applied its batches, no earlier and
+     * no later. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     struct imv_series *series[SHARDS];
@@ -335,8 +336,8 @@ Test(writer, a_mark_is_reached_when_every_owner_has_applied_up_to_it) {
 }
 
 Test(writer, a_failed_journal_is_told) {
-    /* After a failure a mark that was reached stays IMV_OK, one that was not is IMV_CLOSED with the reason, and one that
-     * waits for healthy shards only goes on waiting and is reached. */
+    /* After a failure a mark that was reached stays IMV_OK, one that was not is IMV_CLOSED with the reason, and one
+     * that waits for healthy shards only goes on waiting and is reached. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     uint64_t reached[SHARDS], pending[SHARDS], healthy[SHARDS];
@@ -406,7 +407,8 @@ Test(writer, a_full_queue_keeps_the_order) {
 }
 
 Test(writer, spent_batch_memory_stops_the_caller_not_the_row) {
-    /* With has_room asked before each row no row is ever refused, whatever the budget; room comes back with the memory. */
+    /* With has_room asked before each row no row is ever refused, whatever the budget; room comes back with the
+     * memory. */
     struct bench bench;
     bench_init(&bench, 6 * IMV_BATCH_BYTES + 200 * 1024);
     uint64_t written = 0, read = 0;
@@ -585,8 +587,8 @@ Test(writer, placed_rows_are_rows) {
 }
 
 Test(writer, placed_rows_count_their_definitions) {
-    /* When the series of placed rows may bring too many definitions into the owner's journal, the batch has no place left:
-     * it is closed as for any other row. */
+    /* When the series of placed rows may bring too many definitions into the owner's journal, the batch has no place
+     * left: it is closed as for any other row. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     struct imv_series *series = series_on(&bench, 0);
@@ -624,7 +626,8 @@ Test(series_cache, it_never_gives_a_wrong_answer_and_stays_small) {
         }
         if (found == NULL) imv_series_cache_put(&cache, imv_str_from(raw), &series[key]);
         if (step % 16 != 0) continue;
-        /* Sixteen at once get what one at a time gets, but that a lookup may move another key out of the older table. */
+        /* Sixteen at once get what one at a time gets, but that a lookup may move another key out of the older
+         * table. */
         struct imv_str raws[IMV_SERIES_CACHE_FIND_MAX];
         struct imv_series *many[IMV_SERIES_CACHE_FIND_MAX];
         char text[IMV_SERIES_CACHE_FIND_MAX][16];
@@ -656,7 +659,8 @@ Test(series_cache, it_never_gives_a_wrong_answer_and_stays_small) {
 }
 
 Test(series_cache, without_memory_it_forgets_and_goes_on) {
-    /* Whatever the budget allows, answers are right, tables stay within it and go back; what fits the tables is found. */
+    /* Whatever the budget allows, answers are right, tables stay within it and go back; what fits the tables is
+     * found. */
     enum { KEYS = 3000 };
     static struct imv_series series[KEYS];
     for (size_t kib = 0; kib <= 256; kib = kib == 0 ? 20 : kib * 2) {

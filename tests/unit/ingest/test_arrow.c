@@ -373,8 +373,8 @@ Test(arrow, every_flipped_byte_is_survived, .timeout = 120) {
 }
 
 Test(arrow, bad_rows_are_named_and_the_others_kept) {
-    /* Null time, unusable tag, no value, a time out of range, a field of another type: each by row, and nothing of them is
-     * left in the catalog. */
+    /* Null time, unusable tag, no value, a time out of range, a field of another type: each by row, and nothing of them
+     * is left in the catalog. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     struct imv_error err;

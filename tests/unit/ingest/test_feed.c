@@ -143,8 +143,8 @@ Test(feed, lines_become_rows) {
 }
 
 Test(feed, a_refused_line_leaves_nothing_behind) {
-    /* Neither label nor tag nor series nor field of a line that is refused is there afterwards: the next line may use the
-     * names in another way. */
+    /* Neither label nor tag nor series nor field of a line that is refused is there afterwards: the next line may use
+     * the names in another way. */
     struct bench bench;
     bench_init(&bench, 64 << 20);
     static const char text[] = "cpu,host=a load=1 1\n"

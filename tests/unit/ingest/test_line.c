@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Parses one line wholly; on IMV_OK *fields counts its fields. The line is copied to its exact size, so that a read past
- * its end is seen by the address sanitizer. */
+/* Parses one line wholly; on IMV_OK *fields counts its fields. The line is copied to its exact size, so that a read
+ * past its end is seen by the address sanitizer. */
 static imv_status parse(const char *text, size_t size, enum imv_precision precision, size_t *fields, int64_t *timestamp,
                         struct imv_error *err) {
     char *copy = malloc(size == 0 ? 1 : size), *memory = malloc(size + 1);

@@ -174,7 +174,8 @@ refused:
 
 /* ---- the quick way ---- */
 
-/* Parses a simple line by the shape that the grammar finds in it: the same cells, or not known. Returns whether known. */
+/* Parses a simple line by the shape that the grammar finds in it: the same cells, or not known. Returns whether
+ * known. */
 static bool known_like_grammar(const char *text, const struct imv_line_span *span) {
     enum { FIELDS_MAX = 16 };
     size_t length = span->end - span->start, room = imv_line_known_row_bytes(length);

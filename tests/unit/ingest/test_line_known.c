@@ -142,8 +142,8 @@ static bool check(const struct imv_shape *const *shapes, const char *text, size_
 }
 
 Test(line_known, what_is_known_is_what_the_grammar_says, .timeout = 120) {
-    /* A line that is taken has the fields, cells and time that line.h finds in it, and none that line.h refuses is taken,
-     * for lines of the shapes, of their starts, of others, and spoilt ones. Most of the plain ones are taken. */
+    /* A line that is taken has the fields, cells and time that line.h finds in it, and none that line.h refuses is
+     * taken, for lines of the shapes, of their starts, of others, and spoilt ones. Most of the plain ones are taken. */
     struct imv_prng prng;
     imv_prng_init(&prng, 1);
     long lines = 0, taken = 0;

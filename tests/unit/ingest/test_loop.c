@@ -1047,7 +1047,8 @@ BOTH(ipv6) {
     server_stop(&server);
 }
 
-/* ------------------------------------------------------------------------------------------------- threads, messages */
+/* ------------------------------------------------------------------------------------------------- threads,
+ * messages */
 
 struct worker {
     pthread_t thread;
@@ -1174,7 +1175,8 @@ static void *post_main(void *argument) {
     return NULL;
 }
 
-/* Messages from several threads run once each, in the order of their thread; none is lost while the loop falls asleep. */
+/* Messages from several threads run once each, in the order of their thread; none is lost while the loop falls
+ * asleep. */
 BOTH(messages) {
     struct imv_error err = {0};
     struct imv_loop_options options = {.epoll = epoll, .clock = imv_clock_system()};
@@ -1328,10 +1330,11 @@ BOTH(files) {
     unlink(path);
 }
 
-/* ------------------------------------------------------------------------------------------------- random operations */
+/* ------------------------------------------------------------------------------------------------- random
+ * operations */
 
-/* A handler that does at random whatever a handler may do. What holds: each open is followed by one closed, bytes arrive
- * in order, and nothing is left at the end; the sanitizers see the rest. */
+/* A handler that does at random whatever a handler may do. What holds: each open is followed by one closed, bytes
+ * arrive in order, and nothing is left at the end; the sanitizers see the rest. */
 static struct imv_prng chaos_prng;
 enum { CHAOS_CONNS = 24 };
 static struct imv_conn *chaos_conns[CHAOS_CONNS];

@@ -152,8 +152,8 @@ Test(prometheus, samples_become_rows) {
     cr_assert(rig.reader.rows == 6 && rig.reader.rejected == 0);
 }
 
-/* What is not stored is passed over: metadata, unknown fields of every type, exemplars and histograms, which are counted;
- * a series of nothing else is not made. */
+/* What is not stored is passed over: metadata, unknown fields of every type, exemplars and histograms, which are
+ * counted; a series of nothing else is not made. */
 Test(prometheus, other_fields_are_passed_over) {
     prometheus_bytes(&rig.request, 3, IMV_STR("\x08\x01\x12\x02up"));
     prometheus_varint(&rig.request, 9 << 3 | 0), prometheus_varint(&rig.request, UINT64_MAX);
@@ -317,8 +317,8 @@ static void fill_request(int series_count, int samples_count) {
     }
 }
 
-/* Of a request that is cut short anywhere the samples before the cut are taken, nothing else, and it is called malformed
- * unless the cut is between two fields. */
+/* Of a request that is cut short anywhere the samples before the cut are taken, nothing else, and it is called
+ * malformed unless the cut is between two fields. */
 Test(prometheus, every_prefix_is_handled) {
     fill_request(6, 3);
     begin_request();
@@ -351,8 +351,8 @@ Test(prometheus, every_byte_may_be_flipped) {
     cr_assert_gt(refused, 100);
 }
 
-/* However often the writer is full, and however large the request is, every sample is taken once and in order, and every
- * refusal is said once. */
+/* However often the writer is full, and however large the request is, every sample is taken once and in order, and
+ * every refusal is said once. */
 Test(prometheus, a_full_writer_loses_and_doubles_nothing) {
     stop();
     start_with(128 * 1024);
@@ -388,7 +388,8 @@ Test(prometheus, a_full_writer_loses_and_doubles_nothing) {
     imv_buffer_release(&request);
 }
 
-/* A large request is taken a share at a time, whatever it is made of: samples, refused samples, labels, other fields. */
+/* A large request is taken a share at a time, whatever it is made of: samples, refused samples, labels, other
+ * fields. */
 Test(prometheus, a_large_request_takes_several_calls) {
     for (int kind = 0; kind < 4; kind++) {
         begin_request();

@@ -1,7 +1,7 @@
 /* query_rig.h - an engine with data for tests of the query layer, and one call that runs a statement.
  *
- * The engine is the real one, on a simulated disk and the in-memory store. rig_run gives the answer as NDJSON without its last
- * line (statistics), or "code/detail" of the error. One thread.
+ * The engine is the real one, on a simulated disk and the in-memory store. rig_run gives the answer as NDJSON without
+ * its last line (statistics), or "code/detail" of the error. One thread.
  */
 #pragma once
 

@@ -123,8 +123,8 @@ Test(datetime, refuses_what_is_no_time) {
     }
 }
 
-/* No cut and no flipped byte of a time makes the reader touch memory that is not its own, and a time that is still read prints
- * as one. */
+/* No cut and no flipped byte of a time makes the reader touch memory that is not its own, and a time that is still read
+ * prints as one. */
 Test(datetime, survives_damage) {
     const char *text = "2026-05-06T07:08:09.123456789+02:30";
     size_t size = strlen(text);

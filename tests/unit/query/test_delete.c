@@ -1,5 +1,5 @@
-/* DELETE SAMPLES OF, from the text to what is left. The statement waits for the shards, so these run on a thread of their
- * own meanwhile. */
+/* DELETE SAMPLES OF, from the text to what is left. The statement waits for the shards, so these run on a thread of
+ * their own meanwhile. */
 #include "tests/unit/query/query_rig.h"
 
 #include <pthread.h>

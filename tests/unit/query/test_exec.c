@@ -13,7 +13,8 @@ static void teardown(void) { rig_close(&rig); }
 
 /* ---- a fixed set of data ---- */
 
-/* Four hosts in two regions; thirty rows each, ten seconds apart; load only in every third; nothing from 2:00 to 5:20. */
+/* Four hosts in two regions; thirty rows each, ten seconds apart; load only in every third; nothing from 2:00 to
+ * 5:20. */
 static void setup(void) {
     rig_open(&rig);
     for (int host = 0; host < 4; host++)
@@ -353,7 +354,8 @@ static void compare(const char *text, struct imv_buffer *wanted) {
     imv_buffer_reset(wanted);
 }
 
-/* Grouping by key, tag or nothing, with or without windows, bounds and a filter, gives what a loop over all rows gives. */
+/* Grouping by key, tag or nothing, with or without windows, bounds and a filter, gives what a loop over all rows
+ * gives. */
 Test(exec, aggregation_agrees_with_a_loop, .fini = teardown) {
     make_model(2024);
     struct imv_buffer wanted;

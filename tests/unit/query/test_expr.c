@@ -11,8 +11,8 @@ static struct rig rig;
 static void setup(void) { rig_open(&rig); }
 static void teardown(void) { rig_close(&rig); }
 
-/* Each expression twice: as it is, computed while compiling; and with a column instead of its first operand's place, so that
- * the evaluators see a row. */
+/* Each expression twice: as it is, computed while compiling; and with a column instead of its first operand's place, so
+ * that the evaluators see a row. */
 static void check(const struct row *rows, size_t count) {
     for (size_t i = 0; i < count; i++) {
         char text[1024], wanted[1024];

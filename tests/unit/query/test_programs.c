@@ -1,14 +1,14 @@
 /* Random programs against the whole of engine and query language, compared with arrays and loops.
  *
- * A program is a list of steps over two labels of a few series with fields of all types: write (in order, late, again at
- * the same times, some of the fields), delete (some series, a label), set a retention, let time pass, flush, work in the
- * background (flushes, consolidation, retention), restart in order or after a power cut, query. A query is drawn from a
- * few forms (rows, filtered rows, windows, aggregates, current values, the first of an order), runs with any of the
- * planner's shortcuts left out and with or without helping threads, and its whole answer must be the model's, byte by
- * byte.
+ * A program is a list of steps over two labels of a few series with fields of all types: write (in order, late, again
+ * at the same times, some of the fields), delete (some series, a label), set a retention, let time pass, flush, work in
+ * the background (flushes, consolidation, retention), restart in order or after a power cut, query. A query is drawn
+ * from a few forms (rows, filtered rows, windows, aggregates, current values, the first of an order), runs with any of
+ * the planner's shortcuts left out and with or without helping threads, and its whole answer must be the model's, byte
+ * by byte.
  *
- * Each step has a seed of its own, so a program that fails is made smaller by leaving steps out; what is left is printed.
- * IMV_TEST_SEED sets the first seed, IMV_PROGRAMS how many run, IMV_PROGRAM_VERBOSE=1 prints each step. */
+ * Each step has a seed of its own, so a program that fails is made smaller by leaving steps out; what is left is
+ * printed. IMV_TEST_SEED sets the first seed, IMV_PROGRAMS how many run, IMV_PROGRAM_VERBOSE=1 prints each step. */
 #include "query/workers.h"
 #include "storage/base/log.h"
 #include "storage/base/metrics.h"
@@ -132,8 +132,8 @@ static void write_row(struct program *program, uint32_t l, uint32_t s, uint32_t 
     rig_write(&program->rig, label, tags, time_of(program, t), fields, count);
 }
 
-/* Restarts leave short segments behind, so the small journal may be full until a flush has been: that is the background's
- * to do. */
+/* Restarts leave short segments behind, so the small journal may be full until a flush has been: that is the
+ * background's to do. */
 static bool settle(struct program *program) {
     struct imv_error err = {0};
     for (int i = 0; i < 4; i++) {
@@ -518,8 +518,8 @@ static void ask_windows(struct program *program, const struct question *question
     }
 }
 
-/* Current values, and the time of the newest row. Whether a twin without a row is still there is open: retention takes the
- * series itself at some time after its last row. */
+/* Current values, and the time of the newest row. Whether a twin without a row is still there is open: retention takes
+ * the series itself at some time after its last row. */
 static void ask_newest(struct program *program, const struct question *question) {
     uint32_t given = 0;
     snprintf(program->query, sizeof program->query,

@@ -14,8 +14,8 @@ enum { SERIES = 40, STEPS = 150, ANSWER_BYTES_MAX = 8 << 20 };
 static struct rig rig;
 static struct imv_workers *workers;
 
-/* Two labels; fields of all types, one of them an integer here and text there; gaps, late and repeated times; some rows in
- * chunks, some in heads. */
+/* Two labels; fields of all types, one of them an integer here and text there; gaps, late and repeated times; some rows
+ * in chunks, some in heads. */
 static void write_series(struct imv_prng *prng, int series, int step) {
     static const char *const texts[] = {"on", "off", "unknown"};
     static const double doubles[] = {0.0, -0.0, 1e300, -1e300, 0.1, 1e-5, NAN, INFINITY};

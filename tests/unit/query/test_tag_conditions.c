@@ -72,7 +72,8 @@ static void put_predicate(struct imv_buffer *out, struct imv_prng *prng, int hei
     }
 }
 
-/* Any predicate, whether the index answers it or not, keeps the twins that it keeps when it is evaluated twin by twin. */
+/* Any predicate, whether the index answers it or not, keeps the twins that it keeps when it is evaluated twin by
+ * twin. */
 Test(tag_conditions, equal_a_filter, .init = setup, .fini = teardown, .timeout = 120) {
     struct imv_prng prng;
     struct imv_buffer predicate;

@@ -529,8 +529,8 @@ Test(kv, stand_in_faults) {
     cr_assert(seen[0] && seen[1]);
 }
 
-/* A checkpoint is a store of its own with what there was: later changes of either do not reach the other, files that are
- * dropped meanwhile stay in it, and removing it leaves the store whole. */
+/* A checkpoint is a store of its own with what there was: later changes of either do not reach the other, files that
+ * are dropped meanwhile stay in it, and removing it leaves the store whole. */
 Test(kv, a_checkpoint_is_a_store_of_its_own) {
     static const char *const keys[] = {"a1", "a2"};
     struct imv_kv *kv = open_kv(), *copy;
@@ -564,8 +564,8 @@ Test(kv, a_checkpoint_is_a_store_of_its_own) {
     imv_kv_close(kv);
 }
 
-/* A write that failed does not end the store: when the cause is gone the next write succeeds, with what was acknowledged
- * before still there, also while something is being read, for which it waits. */
+/* A write that failed does not end the store: when the cause is gone the next write succeeds, with what was
+ * acknowledged before still there, also while something is being read, for which it waits. */
 Test(kv, a_failed_write_is_recovered_from) {
     static char large[200000];
     struct imv_kv *kv = open_kv();

@@ -40,7 +40,8 @@ static bool read_all(struct imv_flat_reader *reader) {
 }
 
 Test(flatbuffer, what_was_written_reads_back) {
-    /* Scalars, strings, tables and vectors come back; absent fields give what the reader says; positions are aligned. */
+    /* Scalars, strings, tables and vectors come back; absent fields give what the reader says; positions are
+     * aligned. */
     struct imv_buffer out;
     struct imv_flat_reader reader;
     imv_buffer_init(&out, 4096);

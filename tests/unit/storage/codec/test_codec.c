@@ -48,8 +48,9 @@ Test(codec, every_codec_round_trips) {
     for (unsigned id = 0; id < IMV_CODECS_COUNT; id++) cr_assert_eq(used[id], imv_codec_of(id) != NULL, "%u", id);
 }
 
-/* The choice round-trips and is no larger than any other codec's plan, but where the search is cut short: at a constant,
- * at floats of half their size, at less than a byte a value; a sixteenth where a sample says which codecs to plan. */
+/* The choice round-trips and is no larger than any other codec's plan, but where the search is cut short: at a
+ * constant, at floats of half their size, at less than a byte a value; a sixteenth where a sample says which codecs to
+ * plan. */
 Test(codec, choice_is_smallest) {
     struct imv_prng prng;
     imv_prng_init(&prng, 8);
