@@ -14,6 +14,33 @@ enum {
         64 * 1024, /* what pieces are cut from: by itself the arena takes steps of 16 bytes and a malloc each */
 };
 
+/* Looks at a lock that is taken: 5 us at 40 cycles a pause. */
+enum { LOCK_LOOKS = 300 };
+
+static void pause_briefly(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+void imv_catalog_lock(struct imv_catalog *catalog) {
+    for (int i = 0; i < LOCK_LOOKS; i++) {
+        if (pthread_rwlock_trywrlock(&catalog->lock) == 0) return;
+        pause_briefly();
+    }
+    pthread_rwlock_wrlock(&catalog->lock);
+}
+
+void imv_catalog_lock_shared(struct imv_catalog *catalog) {
+    for (int i = 0; i < LOCK_LOOKS; i++) {
+        if (pthread_rwlock_tryrdlock(&catalog->lock) == 0) return;
+        pause_briefly();
+    }
+    pthread_rwlock_rdlock(&catalog->lock);
+}
+
+void imv_catalog_unlock(struct imv_catalog *catalog) { pthread_rwlock_unlock(&catalog->lock); }
+
 static imv_status init_locks(struct imv_catalog *catalog, struct imv_error *err) {
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
@@ -95,9 +122,9 @@ void imv_catalog_set_limits(struct imv_catalog *catalog, const struct imv_catalo
 }
 
 uint64_t imv_catalog_bytes(struct imv_catalog *catalog) {
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     uint64_t bytes = catalog->arena.bytes - catalog->pieces_bytes;
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return bytes;
 }
 
@@ -193,9 +220,9 @@ uint32_t imv_catalog_series_count(struct imv_catalog *catalog, uint32_t shard) {
 struct imv_series *imv_catalog_series_by_id(struct imv_catalog *catalog, uint64_t id) {
     uint64_t shard = id >> 40, index = id & ((UINT64_C(1) << 40) - 1);
     if (shard >= catalog->shards_count || index >= imv_catalog_series_count(catalog, (uint32_t)shard)) return NULL;
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     struct imv_series *series = imv_shard_series_at(&catalog->shards[shard], (uint32_t)index);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return series;
 }
 
@@ -242,10 +269,10 @@ imv_status imv_catalog_label(struct imv_catalog *catalog, struct imv_str name, s
     if (*label != NULL) return IMV_OK;
     IMV_TRY(imv_catalog_check_name("label", name, err));
     imv_status status = IMV_OK;
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     *label = imv_catalog_find_label(catalog, name);
     if (*label == NULL) status = make_label(catalog, name, label, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -270,8 +297,8 @@ imv_status imv_catalog_define_label(struct imv_catalog *catalog, uint32_t id, st
     if (imv_catalog_check_name("label", name, err) != IMV_OK) {
         return imv_error_wrap(err, IMV_CORRUPT, "catalog: label %u", id);
     }
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     imv_status status = define_label(catalog, id, name, label, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }

@@ -132,6 +132,13 @@ enum { IMV_SERIES_GAP_MAX = 1 << 24 };
 /* label, then each tag key and value, each behind a 4-byte length. */
 enum { IMV_KEY_BYTES_MAX = (1 + 2 * IMV_TAGS_MAX) * (4 + IMV_NAME_BYTES_MAX) };
 
+/* catalog.c: the lock, for growth and for reading what is not published. Shards that make series at the same time meet here
+ * every few microseconds; a thread that finds it taken looks again for about as long as making a series takes before it
+ * sleeps, as sleeping and being woken takes ten times that. */
+void imv_catalog_lock(struct imv_catalog *catalog);
+void imv_catalog_lock_shared(struct imv_catalog *catalog);
+void imv_catalog_unlock(struct imv_catalog *catalog);
+
 static inline uint32_t imv_catalog_hash(const struct imv_catalog *catalog, const void *bytes, size_t size) {
     return (uint32_t)(imv_hash64(bytes, size, catalog->seed) >> 32);
 }

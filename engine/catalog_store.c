@@ -169,7 +169,7 @@ struct series_work {
 static imv_status take_work(struct imv_catalog *catalog, struct imv_shard_series *shard, struct series_work *work,
                             struct imv_error *err) {
     imv_status status = IMV_OK;
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     uint32_t end = atomic_load_explicit(&shard->count, memory_order_relaxed);
     work->count = shard->unstored_count + (end - shard->stored);
     work->written = 0;
@@ -182,13 +182,13 @@ static imv_status take_work(struct imv_catalog *catalog, struct imv_shard_series
         while (shard->stored < end) *to++ = shard->stored++;
         shard->unstored_count = 0;
     }
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
 /* Puts back what was not written. Without memory to remember it the shard's series are all written again next time. */
 static void return_work(struct imv_catalog *catalog, struct imv_shard_series *shard, struct series_work *work) {
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     for (size_t i = 0; i < work->written; i++) {
         struct imv_series *series = imv_shard_series_at(shard, work->indices[i]);
         if (series != NULL) imv_series_settle(catalog, series);
@@ -199,7 +199,7 @@ static void return_work(struct imv_catalog *catalog, struct imv_shard_series *sh
         shard->stored = 0;
         break;
     }
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     free(work->indices);
 }
 

@@ -168,9 +168,9 @@ imv_status imv_label_check_field(struct imv_catalog *catalog, struct imv_label *
     if (known != NULL) return check_type(label, known, type, err);
     struct fields_more more = {0};
     IMV_TRY(imv_catalog_check_name("field name", name, err));
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     imv_status status = check_field(catalog, label, name, type, &more, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -194,9 +194,9 @@ imv_status imv_label_make_fields(struct imv_catalog *catalog, struct imv_label *
         imv_assert(wanted[i].type >= IMV_FLOAT && wanted[i].type <= IMV_STRING);
         IMV_TRY(imv_catalog_check_name("field name", wanted[i].name, err));
     }
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     imv_status status = make_fields(catalog, label, wanted, count, fields, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -223,10 +223,10 @@ static imv_status check_row(struct imv_catalog *catalog, const struct imv_label 
 imv_status imv_catalog_check_row(struct imv_catalog *catalog, struct imv_str label, const struct imv_tag *tags,
                                  size_t tags_count, const struct imv_field *fields, size_t fields_count,
                                  struct imv_error *err) {
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     imv_status status =
         check_row(catalog, imv_catalog_find_label(catalog, label), tags, tags_count, fields, fields_count, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -253,9 +253,9 @@ imv_status imv_catalog_define_field(struct imv_catalog *catalog, struct imv_labe
                         label->name.data, (int)type);
     }
     if (imv_catalog_check_name("field name", name, err) != IMV_OK) return imv_error_wrap(err, IMV_CORRUPT, "catalog");
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     imv_status status = define_field(catalog, label, id, name, type, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -367,20 +367,20 @@ imv_status imv_label_shape(struct imv_catalog *catalog, struct imv_label *label,
     struct shape_probe probe = {label->index, fields, count};
     /* Fields are unique per label, so their addresses say which they are. */
     uint32_t hash = imv_catalog_hash(catalog, fields, count * sizeof fields[0]);
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     uint32_t found = imv_code_table_find(&label->index->shapes_by_fields, hash, shape_has_fields, &probe);
     if (found != IMV_CODE_NONE) *shape = shape_at(label->index, found);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     if (found != IMV_CODE_NONE) return IMV_OK;
 
     imv_status status = IMV_OK;
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     found = imv_code_table_find(&label->index->shapes_by_fields, hash, shape_has_fields, &probe);
     if (found != IMV_CODE_NONE) {
         *shape = shape_at(label->index, found);
     } else {
         status = add_shape(catalog, label, fields, count, hash, shape, err);
     }
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }

@@ -379,16 +379,16 @@ static imv_status make_series(struct imv_catalog *catalog, struct imv_label *lab
 static imv_status series_of(struct imv_catalog *catalog, struct imv_label *label, const struct imv_tag *sorted,
                             uint32_t count, struct imv_series **series, struct imv_error *err) {
     struct codes codes;
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     *series = find_series(catalog, label, sorted, count, &codes);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     if (*series != NULL) return IMV_OK;
 
     imv_status status = IMV_OK;
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     *series = find_series(catalog, label, sorted, count, &codes);
     if (*series == NULL) status = make_series(catalog, label, sorted, count, &codes, series, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -405,9 +405,9 @@ imv_status imv_catalog_resolve(struct imv_catalog *catalog, struct imv_str name,
     IMV_TRY(sort_tags(tags, tags_count, sorted, err));
     struct imv_label *label = imv_catalog_find_label(catalog, name);
     if (label == NULL) {
-        pthread_rwlock_rdlock(&catalog->lock);
+        imv_catalog_lock_shared(catalog);
         imv_status status = check_limits(catalog, name, NULL, err);
-        pthread_rwlock_unlock(&catalog->lock);
+        imv_catalog_unlock(catalog);
         if (status == IMV_OK) status = imv_catalog_label(catalog, name, &label, err);
         if (status != IMV_OK) return status;
     }
@@ -464,10 +464,10 @@ imv_status imv_catalog_define_series(struct imv_catalog *catalog, uint64_t id, s
     }
     struct imv_tag sorted[IMV_TAGS_MAX];
     if (sort_tags(tags, tags_count, sorted, err) != IMV_OK) return imv_error_wrap(err, IMV_CORRUPT, "catalog");
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     imv_status status =
         define_series(catalog, (uint32_t)shard, index, label, sorted, (uint32_t)tags_count, series, err);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return status;
 }
 
@@ -521,21 +521,21 @@ void imv_series_remove(struct imv_catalog *catalog, struct imv_series *series) {
 }
 
 void imv_catalog_remove(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count) {
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     for (size_t i = 0; i < count; i++) imv_series_remove(catalog, list[i].series);
     atomic_fetch_add_explicit(&catalog->epoch, 1, memory_order_release);
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
 }
 
 void imv_catalog_keep(struct imv_catalog *catalog, const struct imv_ended_series *list, size_t count) {
-    pthread_rwlock_wrlock(&catalog->lock);
+    imv_catalog_lock(catalog);
     for (size_t i = 0; i < count; i++) {
         struct imv_shard_series *shard = &catalog->shards[list[i].series->shard];
         imv_catalog_give_back(&list[i]);
         /* Without memory to remember it all are written again. */
         if (imv_shard_series_remember(shard, list[i].series->index, NULL) != IMV_OK) shard->stored = 0;
     }
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
 }
 
 void imv_catalog_give_back(const struct imv_ended_series *ended) {
@@ -589,10 +589,10 @@ imv_status imv_catalog_take_ended(struct imv_catalog *catalog, int64_t now_ns, s
     for (uint32_t shard = 0; shard < catalog->shards_count; shard++) {
         uint32_t pages = imv_catalog_series_count(catalog, shard) / IMV_PAGE_SERIES + 1;
         for (uint32_t number = 0; number < pages && done; number++) {
-            pthread_rwlock_rdlock(&catalog->lock);
+            imv_catalog_lock_shared(catalog);
             struct imv_series_page **page = imv_segments_at(&catalog->shards[shard].pages, sizeof *page, number);
             if (page != NULL && *page != NULL) done = search_page(&search, *page);
-            pthread_rwlock_unlock(&catalog->lock);
+            imv_catalog_unlock(catalog);
         }
     }
     *list = search.list;

@@ -65,12 +65,12 @@ static imv_status reserve_codes(struct selection *selection, struct node *node, 
 static imv_status look_up(struct selection *selection, struct node *node, struct imv_error *err) {
     const struct imv_tag_selector *selector = node->selector;
     IMV_TRY(reserve_codes(selection, node, selector->values_count, err));
-    pthread_rwlock_rdlock(&selection->catalog->lock);
+    imv_catalog_lock_shared(selection->catalog);
     for (size_t i = 0; i < selector->values_count; i++) {
         uint32_t code = imv_tag_key_find_value(selection->catalog, node->key, selector->values[i]);
         if (code != IMV_CODE_NONE) node->codes[node->codes_count++] = code;
     }
-    pthread_rwlock_unlock(&selection->catalog->lock);
+    imv_catalog_unlock(selection->catalog);
     qsort(node->codes, node->codes_count, sizeof *node->codes, compare_codes);
     size_t kept = 0;
     for (size_t i = 0; i < node->codes_count; i++) {
@@ -92,14 +92,14 @@ struct some_values {
 static void take_values(const struct selection *selection, const struct imv_tag_key *key, uint32_t *from,
                         struct some_values *some) {
     some->count = 0;
-    pthread_rwlock_rdlock(&selection->catalog->lock);
+    imv_catalog_lock_shared(selection->catalog);
     for (; *from < key->values_count && some->count < IMV_TAG_TEST_MAX; (*from)++) {
         const struct imv_tag_value *value = imv_tag_value_at(key, *from);
         if (value->text == NULL || value->set.count == 0) continue;
         some->texts[some->count] = (struct imv_str){value->text, value->set.extra};
         some->codes[some->count++] = *from;
     }
-    pthread_rwlock_unlock(&selection->catalog->lock);
+    imv_catalog_unlock(selection->catalog);
 }
 
 static imv_status match_prefix(void *context, const struct imv_str *texts, size_t count, bool *matches,
@@ -146,9 +146,9 @@ static imv_status test_absent(const struct selection *selection, struct node *no
 static imv_status prepare_leaf(struct selection *selection, struct node *node, struct imv_error *err) {
     const struct imv_tag_selector *selector = node->selector;
     uint32_t code;
-    pthread_rwlock_rdlock(&selection->catalog->lock);
+    imv_catalog_lock_shared(selection->catalog);
     node->key = imv_label_find_key(selection->catalog, selection->label, selector->key, &code);
-    pthread_rwlock_unlock(&selection->catalog->lock);
+    imv_catalog_unlock(selection->catalog);
     node->absent = selector->kind == IMV_TAG_ABSENT;
     node->all = selector->kind == IMV_TAG_PRESENT;
     if (selector->kind == IMV_TAG_TEST) IMV_TRY(test_absent(selection, node, err));
@@ -346,7 +346,7 @@ static bool gather_shard(struct selection *selection, const struct node *root, u
 }
 
 static bool combine(struct selection *selection, struct node *root) {
-    pthread_rwlock_rdlock(&selection->catalog->lock);
+    imv_catalog_lock_shared(selection->catalog);
     bool done = root == NULL || estimate(selection, root);
     uint64_t most = root == NULL ? UINT64_MAX : root->estimate;
     uint64_t all = atomic_load_explicit(&selection->index->series_count, memory_order_relaxed);
@@ -355,7 +355,7 @@ static bool combine(struct selection *selection, struct node *root) {
     for (uint32_t shard = 0; done && shard < selection->catalog->shards_count; shard++) {
         done = gather_shard(selection, root, shard);
     }
-    pthread_rwlock_unlock(&selection->catalog->lock);
+    imv_catalog_unlock(selection->catalog);
     return done;
 }
 

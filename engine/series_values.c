@@ -79,10 +79,10 @@ void imv_label_tag_counts(struct imv_catalog *catalog, struct imv_label *label, 
                           uint32_t *series_count) {
     imv_assert(code < imv_label_tags_count(catalog, label));
     const struct imv_tag_key *key = imv_label_key_at(label, code);
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     *values_count = key->set.count == 0 ? 0 : key->values_used;
     *series_count = key->set.count;
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
 }
 
 bool imv_label_has_tag(struct imv_catalog *catalog, struct imv_label *label, struct imv_str name) {
@@ -103,13 +103,13 @@ struct listed {
 static size_t take_listed(struct imv_catalog *catalog, const struct imv_tag_key *key, uint32_t *code,
                           struct listed *listed) {
     size_t count = 0;
-    pthread_rwlock_rdlock(&catalog->lock);
+    imv_catalog_lock_shared(catalog);
     for (; *code < key->values_count && count < LISTED_AT_ONCE; (*code)++) {
         const struct imv_tag_value *value = imv_tag_value_at(key, *code);
         if (value->text == NULL || value->set.count == 0) continue;
         listed[count++] = (struct listed){{value->text, value->set.extra}, value->set.count};
     }
-    pthread_rwlock_unlock(&catalog->lock);
+    imv_catalog_unlock(catalog);
     return count;
 }
 
